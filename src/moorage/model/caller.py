@@ -1,0 +1,41 @@
+"""Who asks: a user acting in a project, with roles."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Permission(enum.IntEnum):
+    """The three roles that mean something here; each may do what the lower ones may."""
+
+    NONE = 0
+    READER = 1
+    MEMBER = 2
+    ADMIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A validated token's bearer. `roles` are Keystone's names, implied ones included.
+
+    `expires_at` is in seconds since the epoch.
+    """
+
+    user_id: str
+    user_name: str
+    project_id: str
+    project_name: str
+    roles: frozenset[str]
+    expires_at: float
+
+    @property
+    def permission(self) -> Permission:
+        for name, permission in (
+            ("admin", Permission.ADMIN),
+            ("member", Permission.MEMBER),
+            ("reader", Permission.READER),
+        ):
+            if name in self.roles:
+                return permission
+        return Permission.NONE

@@ -1,0 +1,82 @@
+"""A node: one machine of a cluster, wherever it comes from."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Role(enum.StrEnum):
+    """What a node is in its cluster, in the words of the container-infra API."""
+
+    MASTER = "master"
+    WORKER = "worker"
+
+
+class NodeState(enum.StrEnum):
+    """What a provider sees of a node, without asking what runs in it."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    """Its disk is there and it can be started again as it was."""
+    BROKEN = "broken"
+    """Half made or half deleted: only `delete`, or `ensure` from the start, helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """A size of node. `disk_gib` is what the node may be expected to use."""
+
+    name: str
+    vcpus: int
+    memory_mib: int
+    disk_gib: int
+    pids: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node that is wanted.
+
+    `owner` is the cluster's uuid; `name` (a DNS label such as `worker-0`) is unique
+    within it, so that both together find the node again without a database.
+    `expose` is a TCP port of the node that clients outside the cluster must reach.
+    """
+
+    owner: str
+    name: str
+    role: Role
+    flavor: Flavor
+    hostname: str
+    expose: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRef:
+    """The name of a real node: enough to find, reach and delete it."""
+
+    owner: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedNode:
+    """A node as its provider sees it now.
+
+    `address` is its IPv4 address within the cluster, reachable from the conductor.
+    `endpoint` is the `host:port` under which clients outside reach `NodeSpec.expose`.
+    `reason` says why the state is not RUNNING.
+    """
+
+    ref: NodeRef
+    role: Role
+    state: NodeState
+    address: str | None = None
+    endpoint: str | None = None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.ref.name

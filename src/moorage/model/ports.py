@@ -1,0 +1,201 @@
+"""Every seam of Moorage: what one room asks of another, and never how it is done.
+
+A port with five methods at the most is required; the small ones at the end are
+optional, and having one is the capability (`isinstance(provider, Watches)`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from moorage.model.caller import Caller
+from moorage.model.cluster import ClusterSpec, Health
+from moorage.model.node import NodeRef, NodeSpec, ObservedNode
+from moorage.model.plan import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """An argv that ran to its end."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+
+class Host(Protocol):
+    """Anything that runs argv and takes files."""
+
+    async def run(
+        self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0
+    ) -> Completed:
+        """Run `argv` as root, for `timeout` seconds at most.
+
+        Any exit code is an answer; RetryLater where the host can't run it (now).
+        """
+        ...
+
+    async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """Write a file whole or not at all, its directory made where it is missing."""
+        ...
+
+
+class NodeProvider(Protocol):
+    """Where nodes come from. All methods are idempotent and safe to call side by side."""
+
+    name: ClassVar[str]
+
+    async def ensure(self, spec: NodeSpec) -> ObservedNode:
+        """Make the node, or start it again as it was; return it RUNNING.
+
+        Raises NoRoom, RetryLater or Refused; whatever was made by then is seen by
+        `observe` and taken away by `delete`.
+        """
+        ...
+
+    async def observe(self, owner: str) -> list[ObservedNode]:
+        """Every node of the cluster `owner`, by the marks on the real things, by name."""
+        ...
+
+    async def delete(self, ref: NodeRef) -> None:
+        """Take the node and all that was made for it away. What is absent is deleted."""
+        ...
+
+    def host(self, ref: NodeRef) -> Host: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that a driver may work on."""
+
+    node: ObservedNode
+    host: Host
+
+
+Members = Mapping[str, Member]
+"""The running nodes of a cluster, by name. A node that an `ensure-node` step made joins it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a driver saw; each driver adds fields of its own in a subclass.
+
+    `nodes` are the provider's nodes, by name, whatever their state.
+    """
+
+    nodes: Mapping[str, ObservedNode]
+    health: Health = field(default_factory=Health)
+    api_address: str | None = None
+    coe_version: str | None = None
+    container_version: str | None = None
+
+
+Seen = TypeVar("Seen", bound=Observed)
+
+
+class ClusterDriver(Protocol[Seen]):
+    """Turns nodes into a cluster of one COE."""
+
+    coe: ClassVar[str]
+
+    def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
+        """Pure: the nodes that the cluster wants."""
+        ...
+
+    async def observe(
+        self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode], members: Members
+    ) -> Seen:
+        """Look, from outside, at what runs on `members`. An engine that is silent is a finding."""
+        ...
+
+    def plan(self, cluster: ClusterSpec, seen: Seen) -> list[Step]:
+        """Pure: the steps from `seen` to `cluster`, ENSURE_NODE and DELETE_NODE among them.
+
+        Empty when the cluster is as it is wanted: that, and only that, is COMPLETE.
+        """
+        ...
+
+    async def perform(self, step: Step, cluster: ClusterSpec, members: Members) -> None:
+        """Do one of the driver's own steps. Idempotent, and carries no decision."""
+        ...
+
+
+AnyDriver = ClusterDriver[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate and its private key, both PEM."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+
+class Authority(Protocol):
+    """A cluster's certificate authority. Every certificate serves one purpose only."""
+
+    @property
+    def certificate(self) -> bytes:
+        """The CA's own certificate, PEM."""
+        ...
+
+    def server(self, name: str, addresses: Sequence[str]) -> KeyPair:
+        """A new server certificate for the DNS name and IP addresses."""
+        ...
+
+    def client(self, name: str) -> KeyPair:
+        """A new, short-lived client certificate with the common name `name`."""
+        ...
+
+    def sign(self, csr: bytes) -> bytes:
+        """A client certificate for a tenant's CSR (PEM); Invalid says what is wrong with it."""
+        ...
+
+
+class NodeNetwork(Protocol):
+    """The network of a provider's nodes on this machine: one segment a cluster, no way between."""
+
+    async def open(self, owner: str, slot: int) -> None:
+        """Make the cluster's segment, or repair it."""
+        ...
+
+    async def attach(self, owner: str, slot: int, node: str, index: int, pid: int) -> None:
+        """Give the network namespace of `pid` its `eth0` on the segment."""
+        ...
+
+    async def detach(self, slot: int, index: int) -> None: ...
+
+    async def publish(self, slot: int, address: str, port: int) -> None:
+        """Lead the cluster's port of this machine to `address:port`."""
+        ...
+
+    async def close(self, slot: int) -> None:
+        """Take everything away that `open`, `attach` and `publish` made."""
+        ...
+
+
+class TokenValidator(Protocol):
+    async def validate(self, token: str) -> Caller:
+        """Who bears this token. Raises Unauthenticated; RetryLater where Keystone is silent."""
+        ...
+
+
+@runtime_checkable
+class HasRoom(Protocol):
+    """A provider that knows beforehand whether nodes will fit."""
+
+    async def room_for(self, specs: Iterable[NodeSpec]) -> None:
+        """Raises NoRoom with what is lacking, what was asked and what is left."""
+        ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A provider that notices by itself that something happened to a node."""
+
+    def changes(self) -> AsyncIterator[str]:
+        """The owner of each node that changed, as it happens. A hint, no guarantee."""
+        ...
