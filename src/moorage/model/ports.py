@@ -158,6 +158,14 @@ class Authority(Protocol):
 class NodeNetwork(Protocol):
     """The network of a provider's nodes on this machine: one segment a cluster, no way between."""
 
+    def address(self, slot: int, index: int) -> str:
+        """The IPv4 address of the cluster's node number `index`."""
+        ...
+
+    def endpoint(self, slot: int) -> str:
+        """The `host:port` of this machine that `publish` leads to the cluster."""
+        ...
+
     async def open(self, owner: str, slot: int) -> None:
         """Make the cluster's segment, or repair it."""
         ...

@@ -1,0 +1,208 @@
+"""LocalProvider: the order in which a node is made and taken away.
+
+Made:        directory -> slot -> marks -> network -> root -> runc create -> cgroup ->
+             link -> runc start -> port
+Taken away:  processes -> link -> root -> (the last node: network, slot) -> marks -> directory
+
+Killed after any arrow, the node is still listed by `observe` (as BROKEN or STOPPED),
+and `ensure` or `delete` goes on from there. Choosing a slot and an index, and closing
+the network behind the last node, is done by one task a cluster at a time; the slow
+rest runs side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from moorage.model.errors import NoRoom
+from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
+from moorage.model.ports import NodeNetwork
+from moorage.providers.local import bundle, cgroups
+from moorage.providers.local.host import LocalHost
+from moorage.providers.local.place import Marks, Place, Places, promised_mib
+from moorage.providers.local.runtime import Init, Runc
+from moorage.providers.local.slots import Slots, subid
+from moorage.providers.local.watch import Watch
+
+NODES_A_CLUSTER = 253
+SPARE_DISK = 1 << 30
+"""Bytes that stay free on the machine's disk whatever is asked."""
+
+
+class LocalProvider:
+    """Nodes on this machine. `install` names what belongs to this Moorage on it."""
+
+    name: ClassVar[str] = "local"
+
+    def __init__(
+        self,
+        *,
+        install: str,
+        state: Path,
+        network: NodeNetwork,
+        slots: Slots,
+        memory_mib: int,
+    ) -> None:
+        self._install = install
+        self._places = Places(state / "nodes")
+        self._network = network
+        self._slots = slots
+        self._memory_mib = memory_mib
+        self._runc = Runc(install)
+        self._watch = Watch()
+        self._choosing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._promised = promised_mib(self._places)
+
+    async def ensure(self, spec: NodeSpec) -> ObservedNode:
+        place = self._places.of(NodeRef(spec.owner, spec.name))
+        async with self._choosing[spec.owner]:
+            marks = place.marks() or self._settle(place, spec)
+            await self._network.open(spec.owner, marks.slot)
+        init = self._runc.init(place.container)
+        if init is None or init.created_only:
+            await self._boot(place, spec, marks)
+        if spec.expose:
+            await self._publish(place.ref.owner)
+        return self._look(place)
+
+    async def observe(self, owner: str) -> list[ObservedNode]:
+        return [self._look(place) for place in self._places.all(owner)]
+
+    async def delete(self, ref: NodeRef) -> None:
+        place = self._places.of(ref)
+        marks = place.marks()
+        await self._runc.destroy(place.container)
+        cgroups.remove(cgroups.path(self._install, ref.owner, ref.name))
+        if marks and self._slots.holds(marks.slot, place.home):
+            await self._network.detach(marks.slot, marks.index)
+        await asyncio.to_thread(_remove_trees, place)
+        async with self._choosing[ref.owner]:
+            if self._places.all(ref.owner) == [place]:
+                await self._leave(place, marks)
+            place.config.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(shutil.rmtree, place.directory)
+            with contextlib.suppress(OSError):  # neighbours live there
+                place.home.rmdir()
+                del self._choosing[ref.owner]
+        self._promised.pop(ref, None)
+        if marks and marks.expose and place.home.exists():
+            await self._publish(ref.owner)
+
+    def host(self, ref: NodeRef) -> LocalHost:
+        return LocalHost(self._runc, self._places.of(ref).container, ref.name)
+
+    async def room_for(self, specs: Iterable[NodeSpec]) -> None:
+        """HasRoom: memory that is promised to nodes, and the disk that is free now."""
+        asked = [spec for spec in specs if NodeRef(spec.owner, spec.name) not in self._promised]
+        memory = sum(spec.flavor.memory_mib for spec in asked)
+        left = self._memory_mib - sum(self._promised.values())
+        if memory > left:
+            raise NoRoom(
+                f"{len(asked)} nodes of {memory} MiB in all were asked for, and of this "
+                f"machine's {self._memory_mib} MiB only {max(left, 0)} MiB are not promised yet: "
+                "delete a cluster, or ask for fewer or smaller nodes"
+            )
+        disk = sum(spec.flavor.disk_gib for spec in asked) << 30
+        free = shutil.disk_usage(_existing(self._places.nodes)).free - SPARE_DISK
+        if disk > free:
+            raise NoRoom(
+                f"{len(asked)} nodes of {disk >> 30} GiB of disk in all were asked for, and this "
+                f"machine has {max(free, 0) >> 30} GiB left: free some, or ask for fewer nodes"
+            )
+
+    def changes(self) -> AsyncIterator[str]:
+        """Watches: the owner of each node whose pid 1 ended."""
+        return self._watch.changes()
+
+    def owners(self) -> list[str]:
+        """Every cluster that has something on this machine."""
+        return list(self._places.owners())
+
+    def _settle(self, place: Place, spec: NodeSpec) -> Marks:
+        """Choose the node's share of the machine and write it on the node."""
+        self._places.nodes.mkdir(mode=0o711, parents=True, exist_ok=True)
+        used = {marks.index for other in self._places.all(spec.owner) if (marks := other.marks())}
+        index = next(index for index in range(len(used) + 1) if index not in used)
+        if index >= NODES_A_CLUSTER:
+            raise NoRoom(f"a cluster on one machine has {NODES_A_CLUSTER} nodes at the most")
+        left = self._memory_mib - sum(self._promised.values())
+        if spec.flavor.memory_mib > left:
+            raise NoRoom(
+                f"node {spec.name} needs {spec.flavor.memory_mib} MiB of memory, and of this "
+                f"machine's {self._memory_mib} MiB only {max(left, 0)} MiB are not promised yet"
+            )
+        place.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        slot = self._slots.claim(place.home)
+        marks = Marks.of(spec, install=self._install, slot=slot, index=index)
+        place.write(bundle.config(spec, marks))
+        self._promised[place.ref] = marks.memory_mib
+        return marks
+
+    async def _boot(self, place: Place, spec: NodeSpec, marks: Marks) -> None:
+        await self._runc.destroy(place.container)  # what a reboot or a crash left of it
+        await asyncio.to_thread(bundle.lay_root, place, spec, marks, bundle.resolvers())
+        init = await self._runc.create(place.container, place.directory)
+        group = cgroups.path(self._install, spec.owner, spec.name)
+        cgroups.hand_over(group, subid(marks.slot))
+        await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
+        await self._runc.start(place.container)
+
+    async def _leave(self, place: Place, marks: Marks | None) -> None:
+        """Close what the cluster had on this machine, before its last node's marks go."""
+        slot = marks.slot if marks else self._slots.of(place.home)
+        if slot is not None and self._slots.holds(slot, place.home):
+            await self._network.close(slot)
+            self._slots.release(slot, place.home)
+
+    async def _publish(self, owner: str) -> None:
+        """Lead the cluster's port to its first running node that has one to expose."""
+        for place in self._places.all(owner):
+            marks, init = place.marks(), self._runc.init(place.container)
+            if marks and marks.expose and _runs(init):
+                address = self._network.address(marks.slot, marks.index)
+                await self._network.publish(marks.slot, address, marks.expose)
+                return
+
+    def _look(self, place: Place) -> ObservedNode:
+        marks = place.marks()
+        if marks is None or not place.root.exists():
+            reason = "it was made or deleted half"
+            role = marks.role if marks else Role.WORKER  # unknown, and of no account: it goes
+            return ObservedNode(place.ref, role, NodeState.BROKEN, reason=reason)
+        init = self._runc.init(place.container)
+        if init:
+            self._watch.over(place.ref.owner, init)
+        running = _runs(init)
+        return ObservedNode(
+            place.ref,
+            marks.role,
+            NodeState.RUNNING if running else NodeState.STOPPED,
+            address=self._network.address(marks.slot, marks.index),
+            endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
+            reason="" if running else "its first process is gone",
+        )
+
+
+def _runs(init: Init | None) -> bool:
+    return init is not None and not init.created_only
+
+
+def _remove_trees(place: Place) -> None:
+    """Remove the node's files but not its marks. It has no process left, so nothing is mounted."""
+    for name in ("root", "root.draft"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(place.directory / name)
+
+
+def _existing(path: Path) -> Path:
+    """The nearest directory that is there already."""
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,184 @@
+"""runc, as far as a node needs it: create, start, run in it, kill, delete, look.
+
+runc's own state lies under `/run/moorage/<install>`, which a reboot empties; its
+`state.json` names pid 1 and that process's start time, which together can't be
+mistaken for another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moorage.model.errors import RetryLater
+from moorage.model.ports import Completed
+
+RUN = Path("/run/moorage")
+PATIENCE = 30.0
+"""Seconds that runc may take for anything but a tenant's own argv."""
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """A node's pid 1. `started`: the clock tick at which it did, since boot."""
+
+    pid: int
+    started: int
+    created_only: bool
+    """Made by `create` and still waiting for `start`."""
+
+    def alive(self) -> bool:
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        # Fields after the command, which may hold blanks: state is the 3rd, starttime the 22nd.
+        fields = stat.rpartition(")")[2].split()
+        return fields[0] not in "ZX" and int(fields[19]) == self.started
+
+
+class Runc:
+    def __init__(self, install: str) -> None:
+        self.root = RUN / install
+
+    def init(self, container: str) -> Init | None:
+        """The container's pid 1, if it lives."""
+        directory = self.root / container
+        try:
+            state = json.loads((directory / "state.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        init = Init(
+            pid=int(state["init_process_pid"]),
+            started=int(state["init_process_start"]),
+            created_only=(directory / "exec.fifo").exists(),
+        )
+        return init if init.alive() else None
+
+    async def create(self, container: str, bundle: Path) -> Init:
+        """Make the container from its bundle; its pid 1 waits for `start`."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._do("create", "--bundle", str(bundle), container)
+        init = self.init(container)
+        if init is None:
+            raise RetryLater(f"the first process of {container} ended before it was started")
+        return init
+
+    async def start(self, container: str) -> None:
+        await self._do("start", container)
+
+    async def run(
+        self, container: str, argv: Sequence[str], *, stdin: bytes, timeout: float
+    ) -> Completed:
+        """Run `argv` in the container. What outlives its time is killed, inside too."""
+        inside = ("/usr/bin/timeout", "--kill-after=1", f"{timeout:.3f}", *argv)
+        process = await asyncio.create_subprocess_exec(
+            *("runc", "--root", str(self.root), "exec", "--cwd", "/", container, *inside),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        async with _ended(process):
+            try:
+                out, err = await asyncio.wait_for(process.communicate(stdin), timeout + 2)
+            except TimeoutError:
+                out, err, code = b"", b"", TIMED_OUT
+            else:
+                code = process.returncode or 0
+        if code == TIMED_OUT:
+            raise RetryLater(f"`{argv[0]}` did not end within {timeout:g} s")
+        return Completed(tuple(argv), code, out, err)
+
+    async def destroy(self, container: str) -> None:
+        """End everything in the container and forget it. What is absent is destroyed."""
+        if init := self.init(container):
+            await kill(init)
+        if (self.root / container).exists():
+            try:
+                await self._do("delete", "--force", container)
+            except RetryLater:
+                # A state that runc can't read (it died while writing) and that has no live
+                # process behind it: the directory is all that there is.
+                if self.init(container) is not None:
+                    raise
+                shutil.rmtree(self.root / container, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others are there
+            self.root.rmdir()
+            self.root.parent.rmdir()
+
+    async def _do(self, *words: str) -> None:
+        # runc's children inherit its output: a pipe would stay open as long as the node lives.
+        log = self.root / f".{words[-1]}.{words[0]}.log"
+        process = await asyncio.create_subprocess_exec(
+            *("runc", "--root", str(self.root), "--log", str(log), *words),
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+        )
+        try:
+            async with _ended(process):
+                try:
+                    code = await asyncio.wait_for(process.wait(), PATIENCE)
+                except TimeoutError:
+                    raise RetryLater(f"runc {words[0]} did not end within {PATIENCE:g} s") from None
+            if code:
+                raise RetryLater(f"runc {words[0]} failed: {_last_message(log)}")
+        finally:
+            log.unlink(missing_ok=True)
+
+
+TIMED_OUT = 124
+"""The exit code by which timeout(1) says so."""
+
+
+async def kill(init: Init) -> None:
+    """SIGKILL pid 1, and with it all that is in its namespace; return when it is gone."""
+    try:
+        handle = os.pidfd_open(init.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not init.alive():  # the handle may be of another process by now
+            return
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(handle, gone.set)
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            await asyncio.wait_for(gone.wait(), PATIENCE)
+        except TimeoutError:
+            raise RetryLater(f"process {init.pid} does not end after SIGKILL") from None
+        finally:
+            loop.remove_reader(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.asynccontextmanager
+async def _ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """No child outlives its caller, however that leaves."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _last_message(log: Path) -> str:
+    """What runc wrote last; its log is lines of `time=… level=… msg="…"`."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        lines = []
+    return lines[-1].partition("msg=")[2].strip('"') if lines else "no message"

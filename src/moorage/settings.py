@@ -1,0 +1,59 @@
+"""What an operator may set: by `moorage up` options, `MOORAGE_*` variables, or not at all."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moorage.model.node import Flavor
+
+FLAVORS: tuple[Flavor, ...] = (
+    Flavor("tiny", vcpus=1, memory_mib=512, disk_gib=2, pids=2048),
+    Flavor("small", vcpus=2, memory_mib=1024, disk_gib=5, pids=4096),
+    Flavor("medium", vcpus=2, memory_mib=4096, disk_gib=20, pids=8192),
+    Flavor("large", vcpus=4, memory_mib=8192, disk_gib=40, pids=16384),
+)
+
+
+class Settings(BaseSettings):
+    """One install on one machine. All of its files lie under `state`."""
+
+    model_config = SettingsConfigDict(env_prefix="MOORAGE_", extra="ignore")
+
+    state: Path = Path("/var/lib/moorage")
+    host: str = "127.0.0.1"
+    """The address that the API listens on."""
+    port: int = 9511
+    keystone: str | None = None
+    """An existing Keystone, e.g. `https://cloud:5000/v3`; None: the embedded one."""
+    keystone_port: int = 5000
+    keystone_user: str = "moorage"
+    """The service user that validates tokens (with an existing Keystone)."""
+    keystone_password: SecretStr | None = None
+    keystone_project: str = "service"
+    public_address: str | None = None
+    """The address under which other machines reach this one; None: found from the routes."""
+    pool: ipaddress.IPv4Network = ipaddress.IPv4Network("10.128.0.0/12")
+    """Where the clusters' networks come from: one /24 each."""
+    provider: str = "local"
+    key_file: Path | None = None
+    """The key that seals the clusters' CA keys at rest; None: `<state>/keys/seal.key`."""
+    token_cache_seconds: int = Field(default=30, ge=0)
+    """How long a revoked token may still be believed."""
+    quota_clusters: int = Field(default=20, ge=0)
+    quota_nodes: int = Field(default=100, ge=0)
+    memory_overcommit: float = Field(default=1.0, gt=0)
+    """Promised memory may reach this many times the machine's own."""
+    heal_seconds: float = Field(default=15.0, gt=0)
+    """How often a cluster with nothing to do is looked at."""
+
+    @property
+    def database(self) -> str:
+        return f"sqlite+aiosqlite:///{self.state / 'moorage.db'}"
+
+    @property
+    def seal_file(self) -> Path:
+        return self.key_file or self.state / "keys" / "seal.key"
