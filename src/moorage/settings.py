@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     heal_seconds: float = Field(default=15.0, gt=0)
     """How often a cluster with nothing to do is looked at."""
 
+    fakes: bool = False
+    """Offer the fake provider and COE as well: for tests and benchmarks."""
+
     @property
     def database(self) -> str:
         return f"sqlite+aiosqlite:///{self.state / 'moorage.db'}"

@@ -1,0 +1,1 @@
+"""Who asks: a Keystone, embedded or existing; a token becomes a caller."""

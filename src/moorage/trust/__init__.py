@@ -1,0 +1,6 @@
+"""Certificates and keys: pure cryptography, with no network and no database."""
+
+from moorage.trust.authority import ClusterAuthority
+from moorage.trust.seal import Seal, SealBroken
+
+__all__ = ["ClusterAuthority", "Seal", "SealBroken"]

@@ -121,6 +121,18 @@ class LocalProvider:
         """Watches: the owner of each node whose pid 1 ended."""
         return self._watch.changes()
 
+    async def sweep(self) -> None:
+        """Remove what is left when no node is: the empty directories of the install."""
+        for owner in self.owners():
+            home = self._places.home(owner)
+            if (slot := self._slots.of(home)) is not None:
+                await self._network.close(slot)
+                self._slots.release(slot, home)
+            with contextlib.suppress(OSError):
+                home.rmdir()
+        with contextlib.suppress(OSError):
+            self._places.nodes.rmdir()
+
     def owners(self) -> list[str]:
         """Every cluster that has something on this machine."""
         return list(self._places.owners())

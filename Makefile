@@ -1,0 +1,92 @@
+# Everything a newcomer needs on a fresh Debian 12, as root: `make` teaches the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+STATE ?= /var/lib/moorage
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+UV := $(BIN)/uv
+# Tests choose their own ports: those of a Moorage that is up don't matter to them.
+DOCTOR := MOORAGE_PORT=0 MOORAGE_KEYSTONE_PORT=0 $(BIN)/moorage doctor
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A venv that is active in the caller's shell is not the one that is meant here.
+unexport VIRTUAL_ENV
+
+##@ See it
+.PHONY: demo demo-down
+demo: install clients ## Install what is missing, start Moorage, show the main job on real engines
+	@$(BIN)/moorage demo --state $(STATE)
+
+demo-down: install ## Remove Moorage, its clusters and all that they left on this machine
+	@$(BIN)/moorage down --purge --yes --state $(STATE)
+
+##@ Check it
+.PHONY: test lint unit real bench
+test: lint unit real ## Every test: lint and types, then the fast tests, then those on real engines
+
+lint: install ## Style, types and the walls between the rooms
+	@echo "==> ruff"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . \
+	    || { echo "mend it: $(BIN)/ruff check --fix . && $(BIN)/ruff format ."; exit 1; }
+	@echo "==> mypy"; $(BIN)/mypy --no-error-summary
+	@echo "==> import walls"; $(BIN)/lint-imports --no-logo \
+	    || { echo "docs/architecture.md says which room may import which"; exit 1; }
+
+unit: install clients ## The fast tests, which make nothing on this machine
+	@echo "==> fast tests"; $(BIN)/pytest -m "not real"
+
+real: install clients ## The tests that make real nodes and engines (as root; minutes)
+	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
+	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
+	@echo "==> tests on real engines, one after the other"; $(BIN)/pytest -m real --durations=10
+
+bench: install ## Speed and memory against plain scripts, as a table (docs/performance.md)
+	@$(BIN)/python -m bench
+
+##@ Install it
+.PHONY: install packages clients lock clean
+install: packages .venv/.installed ## Debian packages that are missing, and .venv
+
+packages:
+	@scripts/packages
+
+.venv/.installed: requirements.lock pyproject.toml
+	@echo "==> .venv: Python packages (about a minute)"
+	@[ -x $(BIN)/python ] && $(BIN)/python -c '' 2>/dev/null || "$$(scripts/python)" -m venv --clear .venv
+	@[ -x $(UV) ] || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+clients: .venv-clients/.installed ## OpenStack's own client, in .venv-clients
+
+.venv-clients/.installed: requirements-clients.lock | .venv/.installed
+	@echo "==> .venv-clients: python-openstackclient and python-magnumclient"
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-clients
+	@$(UV) pip install --quiet --python .venv-clients/bin/python --require-hashes -r $<
+	@touch $@
+
+lock: install ## Pin the newest versions of what pyproject.toml and requirements-clients.in name
+	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.lock
+	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command "make lock" requirements-clients.in -o requirements-clients.lock
+
+clean: ## Remove the virtual environments and the caches (clusters stay: make demo-down)
+	@rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache dist
+
+.PHONY: help
+help:
+	@echo "Moorage: a multi-tenant container cloud in one install."
+	@echo "On a fresh Debian 12, as root:  make demo"
+	@awk 'BEGIN {FS = ":.*## "} \
+	    /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Elsewhere than $(STATE):  make demo STATE=/some/where"
+	@echo "The commands themselves:  $(BIN)/moorage --help"

@@ -1,0 +1,278 @@
+"""The composition: the one place that names concrete classes.
+
+`serve` is a whole Moorage in one process: API and conductor side by side on one event
+loop, over one store; an embedded Keystone is a child process. `wipe` takes an install
+off the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import uvicorn
+import uvloop
+
+from moorage.api import create_api
+from moorage.clients.keystone import Credentials, KeystoneClient
+from moorage.conductor.loop import Conductor
+from moorage.conductor.world import World
+from moorage.identity.clouds import save_cloud
+from moorage.identity.embedded import EmbeddedKeystone, KeystoneSpec
+from moorage.identity.validator import KeystoneValidator
+from moorage.model.errors import Refused
+from moorage.model.node import NodeRef
+from moorage.model.ports import AnyDriver, NodeProvider
+from moorage.networks import LocalNetwork
+from moorage.providers.fake import FakeProvider
+from moorage.providers.local import LocalProvider
+from moorage.providers.local.runtime import Runc
+from moorage.providers.local.slots import Slots, port_in_use
+from moorage.services import Catalogue, CertificateService, ClusterService, TemplateService
+from moorage.settings import FLAVORS, Settings
+from moorage.store import Limits, Store
+from moorage.trust import ClusterAuthority, Seal
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS = 5
+"""How long requests under way may take when the server stops."""
+
+
+def serve(settings: Settings) -> None:
+    """Be the server until SIGTERM or SIGINT. Raises Refused where it can't start."""
+    _configure_logs()
+    _raise_open_files()
+    os.umask(0o022)  # the roots of nodes are made with the modes that an /etc has
+    uvloop.run(_serve(settings))
+
+
+def install_id(state: Path) -> str:
+    """The short name that marks what belongs to the install in `state` on this machine."""
+    return hashlib.sha256(str(state).encode()).hexdigest()[:8]
+
+
+def providers(settings: Settings) -> dict[str, NodeProvider]:
+    """The installed providers by name. An entry point is called with the settings."""
+    return _plugins("moorage.providers", settings, lambda make: make(settings))
+
+
+def drivers(settings: Settings) -> dict[str, AnyDriver]:
+    """The installed drivers by COE. An entry point is called with nothing."""
+    return _plugins("moorage.drivers", settings, lambda make: make())
+
+
+def local_provider(settings: Settings) -> LocalProvider:
+    """The entry point `local`."""
+    install = install_id(settings.state)
+    network = LocalNetwork(
+        install=install,
+        pool=settings.pool,
+        public_address=settings.public_address or public_address(),
+        state=settings.state,
+    )
+
+    def taken(slot: int) -> bool:
+        port = int(network.endpoint(slot).rpartition(":")[2])
+        return port_in_use(port) or network.in_use(slot)
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return LocalProvider(
+        install=install,
+        state=settings.state,
+        network=network,
+        slots=Slots(taken=taken),
+        memory_mib=int(memory * settings.memory_overcommit),
+    )
+
+
+def fake_provider(settings: Settings) -> FakeProvider:
+    """The entry point `fake`."""
+    del settings
+    return FakeProvider()
+
+
+def public_address() -> str:
+    """This machine's address on the way to anywhere else; loopback where there is no way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a UDP socket sends nothing: the kernel only chooses the route.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address
+
+
+async def lose_node(settings: Settings, ref: NodeRef) -> None:
+    """Do to a local node what a fire does: its processes and its disk are gone.
+
+    For the demo and for drills. The conductor isn't told. The disk goes first: a node
+    that was only stopped would be started again on it.
+    """
+    root = settings.state / "nodes" / ref.owner / ref.name / "root"
+    lost = root.with_name("root.draft")  # what a node that was never whole has
+    await asyncio.to_thread(root.rename, lost)
+    await Runc(install_id(settings.state)).destroy(f"{ref.owner}.{ref.name}")
+    await asyncio.to_thread(shutil.rmtree, lost, ignore_errors=True)
+
+
+def wipe(settings: Settings) -> None:
+    """Remove all that this install has on the machine, files included. Needs no database."""
+    uvloop.run(_wipe(settings))
+
+
+async def _wipe(settings: Settings) -> None:
+    provider = local_provider(settings)
+    for owner in provider.owners():
+        nodes = await provider.observe(owner)
+        await asyncio.gather(*(provider.delete(node.ref) for node in nodes))
+    await provider.sweep()
+    for name in ("nodes", "keys", "keystone"):
+        shutil.rmtree(settings.state / name, ignore_errors=True)
+    for path in (settings.state / "clouds.yaml", *settings.state.glob("moorage.db*")):
+        path.unlink(missing_ok=True)
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    # Nodes' roots lie below it, and their own root must be able to walk there; what is
+    # secret lies in directories of mode 0700.
+    settings.state.chmod(0o711)
+    async with contextlib.AsyncExitStack() as stack:
+        seal = Seal.load_or_create(settings.seal_file)
+        store = await Store.open(settings.database, seal)
+        stack.push_async_callback(store.close)
+        credentials = await stack.enter_async_context(_keystone(settings))
+        keystone = await stack.enter_async_context(KeystoneClient(credentials))
+        found, known = providers(settings), drivers(settings)
+        flavors = {flavor.name: flavor for flavor in FLAVORS}
+        catalogue = Catalogue(FLAVORS, known, found, settings.provider)
+        limits = Limits(settings.quota_clusters, settings.quota_nodes)
+        world = World(known, found, flavors, ClusterAuthority, settings.heal_seconds)
+        conductor = Conductor(store, world)
+        api = create_api(
+            templates=TemplateService(store, catalogue),
+            clusters=ClusterService(store, catalogue, limits),
+            certificates=CertificateService(store),
+            validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
+        )
+        conducting = asyncio.create_task(conductor.run())
+        listening = asyncio.create_task(_listen(api, settings, stop))
+        # Either of them ending, by a signal or by a bug, ends both: never one without the other.
+        await asyncio.wait((conducting, listening), return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        conductor.stop()
+        await listening
+        await conducting
+
+
+async def _listen(api: object, settings: Settings, stop: asyncio.Event) -> None:
+    config = uvicorn.Config(
+        api,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    # The signals are ours: the conductor has to stop as well.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
+
+    async def end() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve()
+    except SystemExit:  # uvicorn's word for an address that can't be had
+        raise Refused(f"can't listen on {settings.host}:{settings.port}") from None
+    finally:
+        ending.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _keystone(settings: Settings) -> AsyncIterator[Credentials]:
+    """The credentials by which tokens are validated, and a Keystone to validate them."""
+    if settings.keystone:
+        if settings.keystone_password is None:
+            raise Refused(
+                f"to validate tokens at {settings.keystone}, the password of its user "
+                f"{settings.keystone_user!r} is needed: set MOORAGE_KEYSTONE_PASSWORD"
+            )
+        yield Credentials(
+            settings.keystone,
+            settings.keystone_user,
+            settings.keystone_password.get_secret_value(),
+            settings.keystone_project,
+        )
+        return
+    reachable = settings.host if settings.host not in ("0.0.0.0", "::") else public_address()  # noqa: S104
+    host = settings.public_address or reachable
+    spec = KeystoneSpec(
+        state=settings.state,
+        host=settings.host,
+        port=settings.keystone_port,
+        public_host=host,
+        container_infra_url=f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/v1",
+    )
+    keystone = EmbeddedKeystone(spec)
+    await keystone.start()
+    keeping = asyncio.create_task(keystone.keep(log.warning))
+    try:
+        save_cloud(settings.state / "clouds.yaml", "moorage", keystone.admin())
+        yield keystone.service()
+    finally:
+        keeping.cancel()
+        await keystone.stop()
+
+
+def _plugins(group: str, settings: Settings, make: Callable[[Callable[..., T]], T]) -> dict[str, T]:
+    return {
+        point.name: make(point.load())
+        for point in entry_points(group=group)
+        if point.name != "fake" or settings.fakes
+    }
+
+
+def _configure_logs() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=structlog.WriteLoggerFactory(file=open(2, "w", buffering=1, closefd=False)),  # noqa: SIM115
+    )
+
+
+def _raise_open_files() -> None:
+    """A descriptor for every node that is watched, and for every client."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,256 @@
+"""`moorage`: the commands, and how each of them ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from moorage.cli import clusters, templates
+from moorage.cli.failure import MEANINGS, Code, Failure
+from moorage.cli.options import OutputAs, State
+from moorage.cli.screen import Output, Progress, complain, say, show_json, teach
+
+CODES = "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
+
+app = typer.Typer(
+    name="moorage",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=teach(
+        "A multi-tenant container cloud in one install.",
+        "moorage doctor                    # what this machine has, and what it lacks",
+        "moorage demo                      # the whole of it in a minute",
+        "moorage up                        # start the server, as root",
+        "moorage template create swarm --coe swarm --flavor small",
+        "moorage cluster create fleet --template swarm --masters 1 --nodes 2 --wait",
+        'eval "$(moorage cluster config fleet --dir ~/.moorage/fleet)"; docker node ls',
+    )
+    + f"\n\n\b\nExit codes:\n{CODES}",
+)
+app.add_typer(clusters.commands, name="cluster")
+app.add_typer(templates.commands, name="template")
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from moorage import __version__
+
+        say(f"moorage {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command(
+    help=teach(
+        "Start Moorage on this machine and return when it is ready.\n\n"
+        "What is said is kept: the next `moorage up` needs no options. Every option "
+        "may be a variable too: MOORAGE_PORT=9600.",
+        "moorage up",
+        "moorage up --host 0.0.0.0 --public-address 203.0.113.7",
+        "moorage up --keystone https://cloud:5000/v3   # an existing Keystone",
+    )
+)
+def up(
+    state: State = None,
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on (127.0.0.1).", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The API's port (9511).", show_default=False)
+    ] = None,
+    keystone: Annotated[
+        str | None,
+        typer.Option(help="An existing Keystone's URL; else an embedded one.", show_default=False),
+    ] = None,
+    keystone_port: Annotated[
+        int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
+    ] = None,
+    public_address: Annotated[
+        str | None,
+        typer.Option(help="This machine's address as others see it.", show_default=False),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="The clusters' networks come from it (10.128.0.0/12).", show_default=False
+        ),
+    ] = None,
+    quota_clusters: Annotated[
+        int | None, typer.Option(help="Clusters a project may have (20).", show_default=False)
+    ] = None,
+    quota_nodes: Annotated[
+        int | None, typer.Option(help="Nodes a project may have (100).", show_default=False)
+    ] = None,
+    memory_overcommit: Annotated[
+        float | None,
+        typer.Option(help="Promise nodes this many times the memory (1.0).", show_default=False),
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, and log to this terminal.")
+    ] = False,
+) -> None:
+    options = {
+        "host": host,
+        "port": port,
+        "keystone": keystone,
+        "keystone_port": keystone_port,
+        "public_address": public_address,
+        "pool": pool,
+        "quota_clusters": quota_clusters,
+        "quota_nodes": quota_nodes,
+        "memory_overcommit": memory_overcommit,
+    }
+    from moorage.cli import choices, server
+
+    settings = choices.load(choices.state_of(state), options)
+    if foreground:
+        server.refuse_if_unfit(settings)
+        choices.keep(settings)
+        server.serve(settings)
+        return
+    started = server.up(settings, Progress())
+    if not started and any(value is not None for value in options.values()):
+        complain("it is up already, with the options it was started with: `moorage down` first")
+    server.tell_what_next(choices.load(settings.state), started)
+
+
+@app.command(
+    help=teach(
+        "Be the server, for a supervisor such as systemd: no fork, JSON logs on stderr, "
+        "ends on SIGTERM. Clusters go on without it. `moorage up` keeps the options.",
+        "moorage serve --state /var/lib/moorage",
+    )
+)
+def serve(state: State = None) -> None:
+    from moorage.cli import choices, server
+
+    server.serve(choices.load(choices.state_of(state)))
+
+
+@app.command(
+    help=teach(
+        "Stop Moorage and its Keystone. Clusters go on running; with --purge, nothing does.",
+        "moorage down",
+        "moorage down --purge --yes   # every cluster, link, rule, cgroup and file of it",
+    )
+)
+def down(
+    state: State = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete all clusters and all that Moorage made.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    from moorage.cli import choices, server
+
+    where = choices.state_of(state)
+    settings = choices.load(where) if purge else None
+    if purge and not yes:
+        _confirm(f"Delete every cluster and all files of the install in {where}?")
+    stopped = server.down(where, Progress())
+    if settings is None:
+        say(f"Moorage is down{'' if stopped else ' already'}.")
+        return
+    if os.geteuid() != 0:
+        raise Failure("only root can purge", code=Code.DENIED, mend="sudo moorage down --purge")
+    server.purge(settings, Progress())
+    say(f"Nothing of {where} is left.")
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise Failure(f"{question} There is nobody to ask", code=Code.USAGE, mend="say --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+@app.command(
+    help=teach(
+        "Say what this machine has and lacks, what that costs, and the line that mends it.\n\n"
+        "Exit code 1 where something is missing that Moorage can't work without.",
+        "moorage doctor",
+        "moorage doctor -o json | jq '.[] | select(.verdict != \"ok\")'",
+    )
+)
+def doctor(state: State = None, output: OutputAs = Output.TABLE) -> None:
+    from moorage.cli import choices, server
+    from moorage.cli.doctor import missing
+    from moorage.cli.prescription import show
+
+    findings = server.findings(choices.load(choices.state_of(state)))
+    if output is Output.JSON:
+        show_json([finding.as_dict() for finding in findings])
+    else:
+        show(findings)
+    if missing(findings):
+        raise typer.Exit(Code.FAILED)
+
+
+@app.command(
+    help=teach(
+        "Show it all on this machine: a tenant, a Swarm cluster, a service on it, a worker "
+        "lost and replaced. Needs root and a docker client; may be run again.",
+        "moorage demo",
+        "moorage demo --state /var/lib/moorage-demo --port 9600 --keystone-port 5600",
+    )
+)
+def demo(
+    state: State = None,
+    port: Annotated[
+        int | None, typer.Option(help="The API's port (9511).", show_default=False)
+    ] = None,
+    keystone_port: Annotated[
+        int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
+    ] = None,
+) -> None:
+    from moorage.cli import choices
+    from moorage.cli.demo import run as show
+
+    options = {"port": port, "keystone_port": keystone_port}
+    show(choices.load(choices.state_of(state), options))
+
+
+def main() -> None:
+    """Entry point: every end that is not a bug is one sentence on stderr and a code."""
+    _spare_the_proxy()
+    try:
+        app()
+    except Failure as failure:
+        complain(str(failure))
+        sys.exit(failure.code)
+    except Exception as wrong:
+        from moorage.model.errors import MoorageError
+
+        if os.environ.get("MOORAGE_DEBUG"):
+            raise
+        if isinstance(wrong, MoorageError):
+            complain(wrong.reason)
+        else:
+            complain(f"a bug: {type(wrong).__name__}: {wrong}\n  MOORAGE_DEBUG=1 shows where")
+        sys.exit(Code.FAILED)
+
+
+def _spare_the_proxy() -> None:
+    """This machine's own services are reached directly, whatever proxy is set."""
+    for name in ("no_proxy", "NO_PROXY"):
+        given = os.environ.get(name, "")
+        os.environ[name] = ",".join(filter(None, [given, "127.0.0.1", "localhost", "::1"]))
+
+
+if __name__ == "__main__":
+    main()

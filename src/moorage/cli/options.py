@@ -1,0 +1,41 @@
+"""Options that several commands have, spelled once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moorage.cli.failure import Code, Failure
+from moorage.cli.screen import Output
+
+OutputAs = Annotated[Output, typer.Option("-o", "--output", help="For a person or for a program.")]
+OsCloud = Annotated[
+    str | None,
+    typer.Option(
+        "--os-cloud",
+        help="A cloud of clouds.yaml; else OS_CLOUD, OS_AUTH_URL …, or what `moorage up` wrote.",
+        show_default=False,
+    ),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        help="Where this install keeps its files (/var/lib/moorage).",
+        show_default=False,
+    ),
+]
+
+
+def named_values(words: Iterable[str] | None) -> dict[str, str]:
+    """`KEY=VALUE` words as a mapping. Raises Failure for anything else."""
+    values = {}
+    for word in words or ():
+        name, sign, value = word.partition("=")
+        if not name or not sign:
+            raise Failure(f"`{word}` is not KEY=VALUE", code=Code.USAGE)
+        values[name] = value
+    return values

@@ -1,0 +1,241 @@
+"""The conductor: takes clusters that are due, and gives each its turn.
+
+One dispatcher claims due rows for as long as a slot is free, and starts a task for each;
+then it sleeps until the next row falls due or a hint comes. It never polls. Beside each
+turn a task renews its lease; when the claim is lost all the same, the turn is cut off,
+and the store would refuse its writes anyway.
+
+What ends a turn early: `stop`, and a tenant who deletes the cluster while it is still
+being made. Both halt it, so that no further step starts, and cut it off `grace` seconds
+later. A claim that is left is given back, and whoever takes it goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+
+import structlog
+
+from moorage.conductor.turn import Tried, Turn
+from moorage.conductor.watch import Watch
+from moorage.conductor.world import World
+from moorage.model.errors import NotFound, RetryLater
+from moorage.store import EVERYTHING, Claim, LostClaim, Store
+
+log = structlog.get_logger(__name__)
+
+LEASE = 30.0
+TURNS = 64
+GRACE = 5.0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A turn under way. `changed`: a watcher saw something happen to its nodes meanwhile."""
+
+    claim: Claim
+    halt: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    changed: bool = False
+
+
+class Conductor:
+    """Takes turns until `stop` is called, or the task that runs it is cancelled.
+
+    `turns` is how many clusters have their turn at once. `lease` and `grace` are in
+    seconds. `alone`: no other process works on this database, so that every claim found
+    at the start belongs to one that died.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        world: World,
+        *,
+        turns: int = TURNS,
+        lease: float = LEASE,
+        grace: float = GRACE,
+        alone: bool = True,
+    ) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._store = store
+        self._world = world
+        self._lease = lease
+        self._grace = grace
+        self._alone = alone
+        self._slots = asyncio.Semaphore(turns)
+        self._running: dict[str, _Running] = {}
+        self._tried = Tried()
+        self._stopping = asyncio.Event()
+
+    @property
+    def running(self) -> Mapping[str, Claim]:
+        """The clusters that have their turn now, by uuid."""
+        return {uuid: running.claim for uuid, running in self._running.items()}
+
+    def stop(self) -> None:
+        """Take no more turns; `run` returns once those under way have ended."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Conduct. When it returns or is cancelled, it holds no claim and runs no task."""
+        if self._alone and (broken := await self._store.claims.break_all()):
+            log.info("claims of a conductor that died are free again", count=broken)
+        watch = Watch(self._world.providers, self._changed)
+        parts = [
+            asyncio.create_task(self._stopping.wait()),
+            asyncio.create_task(self._dispatch()),
+            asyncio.create_task(self._give_way()),
+            asyncio.create_task(watch.run()),
+        ]
+        grace = 0.0
+        try:
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in ended:
+                part.result()
+            grace = self._grace
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+            await self._wind_down(grace)
+
+    async def _dispatch(self) -> None:
+        while True:
+            await self._slots.acquire()
+            try:
+                claim = await self._next()
+            except BaseException:
+                self._slots.release()
+                raise
+            running = self._running[claim.cluster.uuid] = _Running(claim)
+            running.task = asyncio.create_task(self._look_after(running))
+
+    async def _next(self) -> Claim:
+        """The next cluster that is due, waited for."""
+        claims = self._store.claims
+        while True:
+            try:
+                # To ask is cheap, to take is a write: take only what is due.
+                due_in = await claims.next_due()
+                if due_in != 0.0:
+                    await self._store.hints.wait(due_in)
+                elif claim := await self._take():
+                    return claim
+            except RetryLater as error:
+                log.warning("the store does not answer", reason=error.reason)
+                await asyncio.sleep(error.delay)
+            except Exception:
+                # One bad row must not keep all others waiting.
+                log.exception("no claim could be taken")
+                await asyncio.sleep(1.0)
+
+    async def _take(self) -> Claim | None:
+        """`claims.take`; a claim that was committed while we were cancelled is given back."""
+        taking = asyncio.ensure_future(self._store.claims.take(self.name, self._lease))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            if claim := await taking:
+                await self._give_back(claim)
+            raise
+
+    async def _look_after(self, running: _Running) -> None:
+        """One turn, with its lease renewed, whatever becomes of it."""
+        claim = running.claim
+        uuid = claim.cluster.uuid
+        renewal = asyncio.create_task(self._renew(running))
+        calm = False
+        try:
+            calm = await self._take_turn(running)
+        except asyncio.CancelledError:
+            log.info("turn cut off", cluster=uuid)
+            await self._give_back(claim)
+        finally:
+            renewal.cancel()
+            if self._running.get(uuid) is running:  # the row may have its next turn already
+                del self._running[uuid]
+            self._slots.release()
+        if running.changed and calm:
+            await self._changed(uuid)
+
+    async def _take_turn(self, running: _Running) -> bool:
+        """Whether it ended without trouble."""
+        claim, began = running.claim, monotonic()
+        turn = Turn(claim, self._world, self._store.claims, self._tried, running.halt)
+        said = log.bind(cluster=claim.cluster.uuid, cluster_name=claim.cluster.name, turn=turn.id)
+        try:
+            end = await turn.take()
+        except LostClaim:
+            said.warning("claim lost, nothing written")
+        except RetryLater as error:
+            # The lease is left to run out, which keeps us from hurrying a store in trouble.
+            said.warning("the store does not answer", reason=error.reason)
+        except Exception:
+            said.exception("internal error in the turn itself")
+        else:
+            speak = said.debug if end.idle else said.info
+            speak(end.sentence, seconds=round(monotonic() - began, 3))
+            return not end.troubled
+        return False
+
+    async def _renew(self, running: _Running) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3.0)
+            try:
+                await self._store.claims.renew(running.claim, self._lease)
+            except LostClaim:
+                if running.task is not None:
+                    running.task.cancel()
+                return
+            except Exception:
+                # The next try comes before the lease is over; the fence holds in any case.
+                log.exception("lease not renewed", cluster=running.claim.cluster.uuid)
+
+    async def _give_way(self) -> None:
+        """Halt the turns of clusters that are to be deleted by now, as soon as it is written."""
+        while True:
+            await self._store.hints.wait(None)
+            for uuid, running in list(self._running.items()):
+                if running.halt.is_set() or running.claim.cluster.status.deleting:
+                    continue
+                with contextlib.suppress(NotFound, RetryLater):
+                    cluster = await self._store.clusters.get(uuid, EVERYTHING)
+                    if cluster.status.deleting:
+                        self._halt(running, self._grace)
+
+    def _halt(self, running: _Running, grace: float) -> None:
+        """Start no further step; cut the turn off if it has not ended `grace` seconds later."""
+        running.halt.set()
+        task = running.task
+        if task is not None:
+            timer = asyncio.get_running_loop().call_later(grace, task.cancel)
+            task.add_done_callback(lambda _: timer.cancel())
+
+    async def _changed(self, uuid: str) -> None:
+        """Something happened to a node of this cluster: look at it now, not when it is due."""
+        if running := self._running.get(uuid):
+            running.changed = True
+        else:
+            await self._store.claims.hasten(uuid)
+
+    async def _give_back(self, claim: Claim) -> None:
+        try:
+            await self._store.claims.release(claim)
+        except Exception:
+            # The lease runs out by itself.
+            log.exception("claim not given back", cluster=claim.cluster.uuid)
+
+    async def _wind_down(self, grace: float) -> None:
+        tasks = [running.task for running in self._running.values() if running.task is not None]
+        for running in self._running.values():
+            self._halt(running, grace)
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,262 @@
+"""One turn: look at a cluster, decide, act, write one sentence down.
+
+    observe -> plan -> execute -> settle -> apply
+
+A turn carries nothing over to the next but what stands in the row and in the world: it
+may be cut off anywhere, and the next one goes on from what it finds. Looking and acting
+happen with no transaction open; the one write at the end is fenced by the claim, so that
+a turn that has lost its claim changes nothing in the store.
+
+A cluster that is to go needs no driver: its nodes are deleted side by side, and once none
+is seen any more its row is removed, in one turn where nothing stands in the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any, Protocol
+
+import structlog
+
+from moorage.conductor.execute import attempt, execute
+from moorage.conductor.world import World
+from moorage.model import plan
+from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus
+from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
+from moorage.model.plan import Step, as_text
+from moorage.model.ports import HasRoom, Member, Observed
+from moorage.planning.nodes import node_steps
+from moorage.planning.order import ordered
+from moorage.planning.outcomes import Outcome, worst
+from moorage.planning.status import Findings, Verdict, refused, settle, settle_delete, some
+from moorage.store.claims import Claim
+
+log = structlog.get_logger(__name__)
+
+STAGE_SECONDS = 30.0
+"""A provider and a driver that look for longer than this have not seen anything."""
+ROOM_ASKED = (
+    ClusterStatus.CREATE_IN_PROGRESS,
+    ClusterStatus.CREATE_FAILED,
+    ClusterStatus.UPDATE_IN_PROGRESS,
+)
+"""Where a whole wish is refused beforehand. A cluster that heals takes what room there is."""
+
+
+class Ledger(Protocol):
+    """Where a turn ends: the part of `store.claims` that it writes to."""
+
+    async def apply(self, claim: Claim, cluster: Cluster, due_in: float) -> bool: ...
+
+    async def remove(self, claim: Claim) -> None: ...
+
+
+class Tried:
+    """The plans that were carried out without a fault since each cluster was last whole.
+
+    To be needed again is a kind of failure, and must wait as one. Kept from turn to turn;
+    nothing but that wait hangs on it.
+    """
+
+    def __init__(self) -> None:
+        self._plans: dict[str, set[str]] = {}
+
+    def knows(self, uuid: str, plan: str) -> bool:
+        return plan in self._plans.get(uuid, ())
+
+    def add(self, uuid: str, plan: str) -> None:
+        self._plans.setdefault(uuid, set()).add(plan)
+
+    def forget(self, uuid: str) -> None:
+        self._plans.pop(uuid, None)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a turn ended. `idle`: there was nothing to do and nothing to tell."""
+
+    sentence: str
+    idle: bool = False
+    troubled: bool = False
+
+
+class Turn:
+    """One turn of one claimed cluster.
+
+    Once `halt` is set, no further step starts, and the turn ends as soon as it can.
+    """
+
+    def __init__(
+        self, claim: Claim, world: World, ledger: Ledger, tried: Tried, halt: asyncio.Event
+    ) -> None:
+        self.claim = claim
+        self.cluster = claim.cluster
+        self.world = world
+        self.ledger = ledger
+        self.tried = tried
+        self.halt = halt
+        self.id = uuid.uuid4().hex[:12]
+        self.began = monotonic()
+        self.spec: ClusterSpec
+        self.wanted: dict[str, NodeSpec] = {}
+        self.nodes: dict[str, ObservedNode] = {}
+        self.members: dict[str, Member] = {}
+        self.seen: Any = None
+        """The driver's own kind of Observed; None until the world was seen."""
+        self.steps: list[Step] = []
+        self.outcomes: list[Outcome] = []
+
+    async def take(self) -> End:
+        """The turn itself. Raises LostClaim, and whatever the store raises."""
+        log.debug("turn begins", cluster=self.cluster.uuid, turn=self.id)
+        if self.cluster.status.deleting:
+            return await self._remove()
+        return await self._converge()
+
+    async def _converge(self) -> End:
+        if (
+            await self._get("observe", self._observe)
+            and await self._get("plan", self._plan)
+            and await self._get("room", self._ask_for_room)
+        ):
+            self.outcomes = await self._execute()
+        undone = await self._undo() if refused(self.cluster, self.outcomes) else None
+        found = self._findings(undone=undone)
+        self._remember(found)
+        return await self._apply(settle(self.cluster, found), undone=undone is not None)
+
+    async def _remove(self) -> End:
+        if await self._get("observe", self._observe_nodes):
+            count = len(self.nodes)
+            self.steps = node_steps([], self.nodes)
+            self.outcomes = await self._execute()
+            gone = not self.steps or await self._get("observe", self._observe_nodes)
+            if gone and not self.nodes and worst(self.outcomes) is None:
+                await self.ledger.remove(self.claim)
+                self.tried.forget(self.cluster.uuid)
+                return End(f"deleted: {some(count, 'node')} in {self._elapsed():.1f} s")
+        return await self._apply(settle_delete(self.cluster, self._findings()))
+
+    async def _get(self, stage: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Get through a stage of the turn. Its failure is an outcome like that of a step."""
+        outcome = await self._attempt(stage, work)
+        if not outcome.done:
+            self.outcomes = [*self.outcomes, outcome]
+        return outcome.done
+
+    async def _attempt(self, stage: str, work: Callable[[], Awaitable[None]]) -> Outcome:
+        return await attempt(Step(stage, timeout=STAGE_SECONDS), lambda _: work(), self.id)
+
+    async def _observe_nodes(self) -> None:
+        provider = self.world.provider(self.cluster)
+        self.nodes = {node.name: node for node in await provider.observe(self.cluster.uuid)}
+        self.seen = Observed(self.nodes)
+
+    async def _observe(self) -> None:
+        cluster = self.cluster
+        driver = self.world.driver(cluster)
+        self.spec = self.world.spec(cluster, self.claim.ca)
+        self.wanted = {spec.name: spec for spec in driver.nodes(self.spec)}
+        provider = self.world.provider(cluster)
+        self.nodes = {node.name: node for node in await provider.observe(cluster.uuid)}
+        self.members = {
+            name: Member(node, provider.host(node.ref))
+            for name, node in self.nodes.items()
+            if node.state is NodeState.RUNNING
+        }
+        self.seen = await driver.observe(self.spec, self.nodes, self.members)
+
+    async def _plan(self) -> None:
+        steps = self.world.driver(self.cluster).plan(self.spec, self.seen)
+        ordered(steps)  # a plan without an order is a bug of the planner: say so before acting
+        self.steps = steps
+
+    async def _ask_for_room(self) -> None:
+        provider = self.world.provider(self.cluster)
+        if self.cluster.status in ROOM_ASKED and isinstance(provider, HasRoom):
+            made = {step.node for step in self.steps if step.verb == plan.ENSURE_NODE}
+            new = [spec for name, spec in self.wanted.items() if name in made - self.nodes.keys()]
+            if new:
+                await provider.room_for(new)
+
+    async def _execute(self) -> list[Outcome]:
+        outcomes = await execute(self.steps, self._perform, turn=self.id, halt=self.halt)
+        for outcome in outcomes:
+            log.debug("step", cluster=self.cluster.uuid, turn=self.id, outcome=str(outcome))
+        return outcomes
+
+    async def _perform(self, step: Step) -> None:
+        provider = self.world.provider(self.cluster)
+        match step.verb:
+            case plan.ENSURE_NODE:
+                node = await provider.ensure(self.wanted[step.node])
+                self.members[step.node] = Member(node, provider.host(node.ref))
+            case plan.DELETE_NODE:
+                self.members.pop(step.node, None)
+                await provider.delete(NodeRef(self.cluster.uuid, step.node))
+            case _:
+                driver = self.world.driver(self.cluster)
+                await driver.perform(step, self.spec, self.members)
+
+    async def _undo(self) -> bool | None:
+        """Delete what a refused create has made; None where there is nothing."""
+        looked = await self._attempt("undo", self._observe_nodes)
+        if not looked.done or not self.nodes:
+            return None if looked.done else False
+        steps = node_steps([], self.nodes)
+        outcomes = await execute(steps, self._perform, turn=self.id)
+        return all(outcome.done for outcome in outcomes)
+
+    def _findings(self, *, undone: bool | None = None) -> Findings:
+        done = all(outcome.done for outcome in self.outcomes)
+        return Findings(
+            now=self.world.now(),
+            heal_seconds=self.world.heal_seconds,
+            jitter=self.world.jitter(),
+            seen=self.seen,
+            outcomes=self.outcomes,
+            elapsed=self._elapsed(),
+            again=done and self.tried.knows(self.cluster.uuid, as_text(self.steps)),
+            undone=undone,
+        )
+
+    def _remember(self, found: Findings) -> None:
+        if not found.outcomes:
+            self.tried.forget(self.cluster.uuid)
+        elif all(outcome.done for outcome in found.outcomes):
+            self.tried.add(self.cluster.uuid, as_text(self.steps))
+
+    async def _apply(self, verdict: Verdict, *, undone: bool = False) -> End:
+        cluster = replace(
+            self.cluster,
+            status=verdict.status,
+            status_reason=verdict.status_reason,
+            health=verdict.health,
+            attempts=verdict.attempts,
+            deadline=None if verdict.status.value.endswith("_COMPLETE") else self.cluster.deadline,
+        )
+        if self.seen is not None and not cluster.status.deleting:
+            nodes = {} if undone else self.nodes
+            cluster = replace(
+                cluster,
+                api_address=None if undone else self.seen.api_address,
+                coe_version=self.seen.coe_version,
+                container_version=self.seen.container_version,
+                master_addresses=self._addresses(nodes, Role.MASTER),
+                node_addresses=self._addresses(nodes, Role.WORKER),
+            )
+        if await self.ledger.apply(self.claim, cluster, verdict.due_in):
+            return End(verdict.sentence, verdict.idle, verdict.troubled)
+        return End(f"{verdict.sentence}; something else is wanted by now")
+
+    def _addresses(self, nodes: Mapping[str, ObservedNode], role: Role) -> tuple[str, ...]:
+        """In the driver's own order, where worker-10 comes after worker-9."""
+        found = [nodes[name] for name in self.wanted if name in nodes]
+        return tuple(node.address for node in found if node.role is role and node.address)
+
+    def _elapsed(self) -> float:
+        return monotonic() - self.began

@@ -1,0 +1,156 @@
+"""Tokens into callers, with as few questions to Keystone as can be.
+
+An answer is believed for `cache_seconds`, or until the token ends: that is how long a
+revoked token may still work. A "no" is believed for `REFUSED_SECONDS`, and kept apart,
+so that a flood of forged tokens can't push the good ones out. Requests that bring one
+token at one time share one question. What is kept of a token is its SHA-256.
+
+Nothing is believed past its time: while Keystone is silent, new and old tokens alike
+end in RetryLater.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, NoReturn, Protocol, TypeVar
+
+import structlog
+
+from moorage.clients.keystone import TokenInfo
+from moorage.model.caller import Caller
+from moorage.model.errors import Forbidden, Refused, RetryLater, Unauthenticated
+
+REFUSED_SECONDS = 5.0
+REFUSED_ENTRIES = 1000
+PENDING = 256
+"""So many different tokens may wait for Keystone's answer; one more is told to come later."""
+_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+"""What a header can carry. Fernet tokens have about 200 characters, JWS some 500 more."""
+
+_Value = TypeVar("_Value")
+_log = structlog.get_logger("moorage.identity")
+
+
+class Keystone(Protocol):
+    """The one question that is asked (`clients.keystone.KeystoneClient` answers it)."""
+
+    async def show_token(self, subject: str) -> TokenInfo | None: ...
+
+
+class KeystoneValidator:
+    """The port `TokenValidator`, by a Keystone."""
+
+    def __init__(
+        self,
+        keystone: Keystone,
+        *,
+        cache_seconds: float = 30.0,
+        entries: int = 10_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keystone = keystone
+        self._cache_seconds = cache_seconds
+        self._clock = clock
+        self._known: _Recent[Caller] = _Recent(entries)
+        self._refused: _Recent[Refused] = _Recent(REFUSED_ENTRIES)
+        self._pending: dict[bytes, asyncio.Task[Caller]] = {}
+
+    async def validate(self, token: str) -> Caller:
+        """Who bears this token.
+
+        Raises Unauthenticated; Forbidden for a token without a project; RetryLater
+        where Keystone is silent or has too many questions waiting.
+        """
+        key = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        now = self._clock()
+        if (caller := self._known.get(key, now)) is not None:
+            return caller
+        if (kept := self._refused.get(key, now)) is not None:
+            _raise_anew(kept)
+        if not _TOKEN.fullmatch(token):
+            raise Unauthenticated("The token is not one that Keystone issues.")
+        question = self._pending.get(key)
+        if question is None:
+            if len(self._pending) >= PENDING:
+                raise RetryLater("Too many new tokens are waiting for Keystone.", delay=2.0)
+            question = asyncio.create_task(self._ask(key, token))
+            self._pending[key] = question
+            question.add_done_callback(lambda done: self._answered(key, done))
+        try:
+            # One who hangs up must not end the question for the others.
+            return await asyncio.shield(question)
+        except Refused as refusal:
+            _raise_anew(refusal)
+
+    async def _ask(self, key: bytes, token: str) -> Caller:
+        try:
+            info = await self._keystone.show_token(token)
+        except Refused as refusal_of_ours:
+            # It is Moorage that is refused, which says nothing about the token.
+            _log.error("may not validate tokens", reason=refusal_of_ours.reason)
+            raise RetryLater(
+                "Keystone does not let Moorage validate tokens; its operator can mend that.",
+                delay=10.0,
+            ) from refusal_of_ours
+        now = self._clock()
+        refusal: Refused
+        if info is None or info.expires_at <= now:
+            refusal = Unauthenticated("The token is unknown, expired or revoked.")
+        elif info.project_id is None:
+            refusal = Forbidden("The token is not for a project: ask Keystone for one that is.")
+        else:
+            caller = Caller(
+                user_id=info.user_id,
+                user_name=info.user_name,
+                project_id=info.project_id,
+                project_name=info.project_name or "",
+                roles=frozenset(role.lower() for role in info.roles),
+                expires_at=info.expires_at,
+            )
+            self._known.put(key, caller, min(now + self._cache_seconds, info.expires_at))
+            return caller
+        self._refused.put(key, refusal, now + min(REFUSED_SECONDS, self._cache_seconds))
+        raise refusal
+
+    def _answered(self, key: bytes, question: asyncio.Task[Caller]) -> None:
+        self._pending.pop(key, None)
+        if not question.cancelled():
+            question.exception()  # seen, even where everybody hung up
+
+
+def _raise_anew(refusal: Refused) -> NoReturn:
+    """A kept exception would gather a traceback from everyone who raises it."""
+    raise type(refusal)(refusal.reason) from None
+
+
+class _Recent(Generic[_Value]):
+    """The most recently used values, each until its time."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._values: OrderedDict[bytes, tuple[_Value, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: bytes, now: float) -> _Value | None:
+        found = self._values.get(key)
+        if found is None:
+            return None
+        value, until = found
+        if now >= until:
+            del self._values[key]
+            return None
+        self._values.move_to_end(key)
+        return value
+
+    def put(self, key: bytes, value: _Value, until: float) -> None:
+        self._values[key] = (value, until)
+        self._values.move_to_end(key)
+        if len(self._values) > self._entries:
+            self._values.popitem(last=False)

@@ -1,0 +1,230 @@
+"""What a turn means for its cluster: decided here, purely, written down by the conductor.
+
+The rules, which every path below must keep:
+
+- COMPLETE is only what an observation with an empty plan has shown. After steps were
+  performed the cluster falls due again at once, to be looked at.
+- Every verdict has a `due_in`: nothing alive is ever left alone, failed clusters included.
+- What may pass is tried again after its delay, doubled with each attempt. A deadline turns
+  IN_PROGRESS into FAILED, and FAILED turns into COMPLETE when the plan becomes empty after all.
+- A refusal ends CREATE and UPDATE at once, and is asked again rarely. While a create is
+  refused, what was made for it is undone. A delete can't be refused; it only takes longer.
+- A cluster that was complete keeps that status while it heals: its health tells.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
+from moorage.model.node import Role
+from moorage.model.ports import Observed
+from moorage.planning.outcomes import Kind, Outcome, Trouble, counted, worst
+
+PROGRESS_CAP = 60.0
+"""The longest wait, in seconds, of a cluster that somebody is waiting for."""
+FAILED_CAP = 300.0
+"""The longest wait, in seconds, of any other; and how often a refusal is asked again."""
+
+_DOING = {"CREATE": "creating", "UPDATE": "updating"}
+_DID = {"CREATE": "created", "UPDATE": "updated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one turn found and did.
+
+    `seen` is None where nothing could be observed. `again`: this very plan has been carried
+    out before without a fault, and is needed still. `undone`: whether the nodes of a refused
+    create could be deleted; None where there were none to delete. `elapsed` is the turn's
+    length so far, `heal_seconds` how long a cluster with nothing to do is left alone, both in
+    seconds; `jitter` is at least 0 and below 1.
+    """
+
+    now: datetime.datetime
+    heal_seconds: float
+    jitter: float = 0.0
+    seen: Observed | None = None
+    outcomes: Sequence[Outcome] = ()
+    elapsed: float = 0.0
+    again: bool = False
+    undone: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be written down; `sentence` is the turn in one line, `due_in` is in seconds.
+
+    `idle`: there was nothing to do and nothing new to tell.
+    """
+
+    status: ClusterStatus
+    status_reason: str | None
+    health: Health
+    attempts: int
+    due_in: float
+    sentence: str
+    idle: bool = False
+    troubled: bool = False
+
+
+def settle(cluster: Cluster, found: Findings) -> Verdict:
+    """The verdict on one turn of a cluster that is to live."""
+    if not found.outcomes and found.seen is not None:
+        return _complete(cluster, found, found.seen)
+    trouble = worst(found.outcomes)
+    if trouble is None and found.again:
+        done = counted([outcome.step for outcome in found.outcomes])
+        trouble = Trouble(Kind.RETRY, f"{done} done, and needed again")
+    if trouble is None:
+        return _going_on(cluster, found)
+    return _troubled(cluster, found, trouble)
+
+
+def settle_delete(cluster: Cluster, found: Findings) -> Verdict:
+    """The verdict on one turn of a cluster that is to go and of which something is left."""
+    trouble = worst(found.outcomes)
+    if trouble is None:
+        left = sorted(found.seen.nodes) if found.seen else []
+        trouble = Trouble(Kind.RETRY, f"still there after their delete: {', '.join(left)}")
+    status, reason = cluster.status, trouble.reason
+    if late(cluster, found.now):
+        status, reason = ClusterStatus.DELETE_FAILED, _overdue(cluster, reason)
+    due_in = _wait(cluster, status, trouble.delay, found)
+    return Verdict(
+        status=status,
+        status_reason=reason,
+        health=Health(),
+        attempts=cluster.attempts + 1,
+        due_in=due_in,
+        sentence=f"deleting: {reason}; again in {due_in:.1f} s",
+        troubled=True,
+    )
+
+
+def refused(cluster: Cluster, outcomes: Sequence[Outcome]) -> bool:
+    """Whether a create was refused, so that what was made for it has to go."""
+    trouble = worst(outcomes)
+    creating = cluster.status in (ClusterStatus.CREATE_IN_PROGRESS, ClusterStatus.CREATE_FAILED)
+    return creating and trouble is not None and trouble.kind is Kind.REFUSED
+
+
+def backoff(delay: float, attempts: int, cap: float, jitter: float) -> float:
+    """Seconds until the next try: the delay doubled per attempt, capped, up to a quarter less."""
+    return min(cap, delay * 2.0 ** min(attempts, 16)) * (1.0 - jitter / 4.0)
+
+
+def late(cluster: Cluster, now: datetime.datetime) -> bool:
+    """Whether the deadline of what is going on with the cluster has passed."""
+    return cluster.deadline is not None and now >= cluster.deadline and not _steady(cluster)
+
+
+def some(count: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def made_of(cluster: Cluster, seen: Observed) -> str:
+    """The cluster in words: `3 nodes, swarm of 1 master and 2 workers`."""
+    masters = sum(node.role is Role.MASTER for node in seen.nodes.values())
+    workers = len(seen.nodes) - masters
+    return (
+        f"{some(len(seen.nodes), 'node')}, {cluster.coe} of "
+        f"{some(masters, 'master')} and {some(workers, 'worker')}"
+    )
+
+
+def _complete(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
+    status, reason = cluster.status, cluster.status_reason
+    whole = made_of(cluster, seen)
+    sentence = f"as wanted: {whole}"
+    if not _steady(cluster):
+        verb = _verb(cluster)
+        status = ClusterStatus(f"{verb}_COMPLETE")
+        began = cluster.created_at if verb == "CREATE" else cluster.updated_at
+        taken = f" in {(found.now - began).total_seconds():.1f} s" if began else ""
+        reason = sentence = f"{_DID[verb]}: {whole}{taken}"
+    elif cluster.attempts:
+        reason = sentence = f"healed: {whole}"
+    due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
+    idle = _steady(cluster) and not cluster.attempts
+    return Verdict(status, reason, seen.health, 0, due_in, sentence, idle=idle)
+
+
+def _going_on(cluster: Cluster, found: Findings) -> Verdict:
+    """Every step is done: due again at once, since only an observation says COMPLETE."""
+    done = counted([o.step for o in found.outcomes if o.done]) or "nothing yet"
+    sentence = f"{_doing(cluster)}: {done} in {found.elapsed:.1f} s"
+    status, reason = cluster.status, cluster.status_reason
+    if not status.value.endswith("_FAILED"):  # what made it fail is the answer until it is whole
+        reason = sentence
+        if late(cluster, found.now):
+            status, reason = _failed(cluster), _overdue(cluster, sentence)
+    return Verdict(status, reason, _health(cluster, found), cluster.attempts + 1, 0.0, sentence)
+
+
+def _troubled(cluster: Cluster, found: Findings, trouble: Trouble) -> Verdict:
+    status, reason, delay = cluster.status, trouble.reason, trouble.delay
+    if found.undone is not None:
+        reason += "; what was made for it is " + ("deleted" if found.undone else "being deleted")
+    if trouble.kind is Kind.REFUSED:
+        delay = found.heal_seconds
+        if not _steady(cluster):
+            status = _failed(cluster)
+            delay = 1.0 if found.undone is False else FAILED_CAP
+    elif late(cluster, found.now):
+        status, reason = _failed(cluster), _overdue(cluster, reason)
+    due_in = _wait(cluster, status, delay, found)
+    sentence = f"{_doing(cluster)}: {reason}"
+    return Verdict(
+        status=status,
+        status_reason=sentence if _steady(cluster) else reason,
+        health=_health(cluster, found),
+        attempts=cluster.attempts + 1,
+        due_in=due_in,
+        sentence=f"{sentence}; again in {due_in:.1f} s",
+        troubled=True,
+    )
+
+
+def _wait(cluster: Cluster, status: ClusterStatus, delay: float, found: Findings) -> float:
+    """The backoff; nobody in progress sleeps through its deadline."""
+    cap = PROGRESS_CAP if status.in_progress else FAILED_CAP
+    due_in = backoff(delay, cluster.attempts, cap, found.jitter)
+    if status.in_progress and cluster.deadline is not None:
+        due_in = min(due_in, max(0.0, (cluster.deadline - found.now).total_seconds()))
+    return due_in
+
+
+def _overdue(cluster: Cluster, reason: str) -> str:
+    if cluster.status.deleting:
+        return f"not done in time: {reason}"
+    return f"not done within {some(cluster.create_timeout, 'minute')}: {reason}"
+
+
+def _health(cluster: Cluster, found: Findings) -> Health:
+    """What the observation says, or why there was none; a cluster in the making has no health."""
+    if found.undone is not None or cluster.status is ClusterStatus.CREATE_IN_PROGRESS:
+        return Health()
+    if found.seen is not None:
+        return found.seen.health
+    trouble = worst(found.outcomes)
+    return Health(HealthStatus.UNKNOWN, {"cluster": trouble.reason} if trouble else {})
+
+
+def _steady(cluster: Cluster) -> bool:
+    return cluster.status.value.endswith("_COMPLETE")
+
+
+def _verb(cluster: Cluster) -> str:
+    return cluster.status.value.partition("_")[0]
+
+
+def _failed(cluster: Cluster) -> ClusterStatus:
+    return ClusterStatus(f"{_verb(cluster)}_FAILED")
+
+
+def _doing(cluster: Cluster) -> str:
+    return "healing" if _steady(cluster) else _DOING[_verb(cluster)]

@@ -1,0 +1,53 @@
+"""What callers ask for, as the API has parsed it and before any rule was applied.
+
+None stands for "not given" throughout: clients of the container-infra API send null
+for every field that was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class NewTemplate:
+    """`options`: the API's fields that have no place of their own in ClusterTemplate."""
+
+    coe: str
+    name: str | None = None
+    flavor_id: str | None = None
+    master_flavor_id: str | None = None
+    labels: Mapping[str, str] | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    public: bool = False
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewCluster:
+    """`template`: uuid or name. `create_timeout`: minutes, None or 0 for the default.
+
+    With `merge_labels` the cluster's labels are laid over the template's; without, they
+    replace them (no labels given: the template's). `options`: the API's other fields.
+    """
+
+    template: str
+    name: str | None = None
+    node_count: int | None = None
+    master_count: int | None = None
+    flavor_id: str | None = None
+    master_flavor_id: str | None = None
+    labels: Mapping[str, str] | None = None
+    merge_labels: bool = False
+    create_timeout: int | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class PatchOp(NamedTuple):
+    """One operation of a JSON patch: `PatchOp("add", "/labels/x", "y")`."""
+
+    op: str
+    path: str
+    value: object = None

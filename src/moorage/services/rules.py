@@ -1,0 +1,163 @@
+"""What values may be: pure checks, each raising Invalid with the field's name.
+
+Where a client may send one value in several spellings, its reading stands here too:
+python-magnumclient's `update` sends booleans as "True" and labels as the text of a
+Python dict (magnumclient/common/utils.py, args_array_to_patch).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+
+from moorage.model.errors import Invalid
+from moorage.services.access import looks_like_uuid
+
+CLUSTER_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,241}")
+TEMPLATE_NAME_LENGTH = 255
+MASTER_COUNTS = (1, 3, 5, 7)
+"""Odd, for a quorum; 7 is the most that Swarm's and etcd's documents advise."""
+MOST_NODES = 1000
+DEFAULT_TIMEOUT, LONGEST_TIMEOUT = 60, 24 * 60
+"""Minutes."""
+MOST_LABELS, LABEL_LENGTH, LABEL_VALUE_LENGTH = 128, 255, 4096
+TEXT_LENGTH = 4096
+TRUE, FALSE = {"true", "t", "yes", "y", "on", "1"}, {"false", "f", "no", "n", "off", "0"}
+
+
+def cluster_name(name: str) -> str:
+    if not CLUSTER_NAME.fullmatch(name):
+        raise Invalid(
+            f"The cluster name {shown(name)} must have 1 to 242 characters, start with a letter, "
+            "and go on with letters, digits, '_', '.' and '-'.",
+            field="name",
+        )
+    return _no_uuid(name)
+
+
+def template_name(value: object) -> str | None:
+    if value is None:
+        return None
+    name = text(value, "name", longest=TEMPLATE_NAME_LENGTH)
+    if not name.strip() or not name.isprintable():
+        raise Invalid(
+            f"The template name {shown(name)} must be printable, and not blank.", field="name"
+        )
+    return _no_uuid(name)
+
+
+def _no_uuid(name: str) -> str:
+    if looks_like_uuid(name):
+        raise Invalid(f"The name {name} has the form of a uuid; choose another.", field="name")
+    return name
+
+
+def node_count(value: object, *, allow_zero: bool) -> int:
+    """None: 1."""
+    count = 1 if value is None else integer(value, "node_count")
+    least = 0 if allow_zero else 1
+    if not least <= count <= MOST_NODES:
+        raise Invalid(
+            f"node_count must be from {least} to {MOST_NODES}, not {count}.", field="node_count"
+        )
+    return count
+
+
+def master_count(value: int | None) -> int:
+    """None: 1."""
+    count = 1 if value is None else value
+    if count not in MASTER_COUNTS:
+        *others, last = map(str, MASTER_COUNTS)
+        raise Invalid(
+            f"master_count must be {', '.join(others)} or {last}, not {count}.",
+            field="master_count",
+        )
+    return count
+
+
+def create_timeout(value: int | None) -> int:
+    """Minutes. None or 0: the default."""
+    minutes = value or DEFAULT_TIMEOUT
+    if not 1 <= minutes <= LONGEST_TIMEOUT:
+        raise Invalid(
+            f"create_timeout must be from 1 to {LONGEST_TIMEOUT} minutes, not {minutes}.",
+            field="create_timeout",
+        )
+    return minutes
+
+
+def labels(value: object, field: str = "labels") -> dict[str, str]:
+    """A dict of texts (numbers and booleans become texts), or such a dict written as text."""
+    pairs = dictionary(value, field)
+    if len(pairs) > MOST_LABELS:
+        raise Invalid(f"{field} may hold {MOST_LABELS} entries, not {len(pairs)}.", field=field)
+    return {
+        text(key, field, longest=LABEL_LENGTH): label_value(entry, field)
+        for key, entry in pairs.items()
+    }
+
+
+def label_value(value: object, field: str = "labels") -> str:
+    plain = str(value) if isinstance(value, bool | int | float) else value
+    return text(plain, field, longest=LABEL_VALUE_LENGTH)
+
+
+def dictionary(value: object, field: str) -> Mapping[object, object]:
+    if isinstance(value, str) and len(value) <= MOST_LABELS * LABEL_VALUE_LENGTH:
+        value = _written_out(value)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise Invalid(f"{field} must be an object of names and values.", field=field)
+    return value
+
+
+def _written_out(value: str) -> object:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return value
+
+
+def text(value: object, field: str, longest: int = TEXT_LENGTH) -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"{field} must be text, not {shown(value)}.", field=field)
+    if len(value) > longest:
+        raise Invalid(f"{field} may have {longest} characters, not {len(value)}.", field=field)
+    if not _storable(value):
+        raise Invalid(f"{field} has characters that can't be stored.", field=field)
+    return value
+
+
+def _storable(value: str) -> bool:
+    """No NUL (PostgreSQL has no place for it), no half of a surrogate pair (no UTF-8)."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def integer(value: object, field: str) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,10}", value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise Invalid(f"{field} must be a whole number, not {shown(value)}.", field=field)
+
+
+def boolean(value: object, field: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word in TRUE | FALSE:
+        return word in TRUE
+    raise Invalid(f"{field} must be true or false, not {shown(value)}.", field=field)
+
+
+def shown(value: object) -> str:
+    """A client's value as an error may quote it: short, and on one line."""
+    quoted = repr(value)
+    return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."

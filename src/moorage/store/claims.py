@@ -1,0 +1,218 @@
+"""Claims: one cluster, one worker, in order.
+
+Each row carries `due_at`, a lease and a fencing token. `take` gives a due row without a
+live lease to a worker, and counts its token up. Every later write of the worker names
+the token: a worker that slept past its lease, while another took the row, is told so
+(LostClaim) and changes nothing. A lease that ran out and was not taken by another still
+holds; so the lease bounds how long a dead worker's cluster waits, and nothing else.
+
+`generation` counts what the tenant wished for. A worker that planned for an older wish
+may write what it saw, and not its verdict on the way to it.
+
+`take` is one statement. On PostgreSQL its inner select skips rows that others hold
+locked (`FOR UPDATE SKIP LOCKED`); SQLite, with its one writer, leaves that clause out.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
+
+from moorage.model.cluster import Cluster, ClusterStatus
+from moorage.model.ports import KeyPair
+from moorage.store.engine import Database
+from moorage.store.hints import Hints
+from moorage.store.rows import cluster_of, seen_values, verdict_values
+from moorage.store.tables import Instant, clusters
+from moorage.trust.seal import Seal
+
+# The statements stand here, built once: building one costs more than running it.
+_FREE = or_(clusters.c.lease_until.is_(None), clusters.c.lease_until <= bindparam("now"))
+_DUE = select(clusters.c.id).where(clusters.c.due_at <= bindparam("now"), _FREE).limit(1)
+_TAKE = (
+    clusters.update()
+    .where(
+        clusters.c.id
+        == _DUE.order_by(clusters.c.due_at).with_for_update(skip_locked=True).scalar_subquery()
+    )
+    .values(
+        token=clusters.c.token + 1,
+        lease_until=bindparam("until"),
+        lease_worker=bindparam("worker"),
+    )
+    .returning(clusters)
+)
+_HELD = (
+    select(clusters.c.token, clusters.c.lease_until, clusters.c.generation, clusters.c.status)
+    .where(clusters.c.uuid == bindparam("claimed"))
+    .with_for_update()
+)
+_OURS = clusters.update().where(
+    clusters.c.uuid == bindparam("claimed"),
+    clusters.c.token == bindparam("held"),
+    clusters.c.lease_until.is_not(None),
+)
+"""Updates the claim's row (`_names(claim)`), for as long as the claim holds."""
+_HASTEN = (
+    clusters.update()
+    .where(
+        clusters.c.uuid == bindparam("hastened"),
+        clusters.c.due_at > bindparam("now"),
+        clusters.c.lease_until.is_(None),
+    )
+    .values(due_at=bindparam("now"))
+)
+_NEXT = select(
+    func.min(
+        case(
+            (clusters.c.lease_until > clusters.c.due_at, clusters.c.lease_until),
+            else_=clusters.c.due_at,
+        )
+    )
+)
+
+
+class LostClaim(Exception):
+    """Another worker has the cluster, or it is gone: write nothing, do nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A cluster that is one worker's until the lease ends. `token` fences late writes off.
+
+    `generation` is that of the wish in `cluster`; it moves with every new wish.
+    """
+
+    cluster: Cluster
+    ca: KeyPair
+    token: int
+    generation: int
+
+
+class Claims:
+    """`store.claims`. Leases and delays are in seconds."""
+
+    def __init__(self, database: Database, seal: Seal, hints: Hints) -> None:
+        self._database = database
+        self._seal = seal
+        self._hints = hints
+
+    async def take(self, worker: str, lease: float) -> Claim | None:
+        """Claim the row that is due longest; None where none is due and free.
+
+        Raises SealBroken for a row whose CA key does not open; its lease then keeps it
+        from being taken again at once.
+        """
+        now = time.time()
+        moment = {"now": now}
+        # Most looks find nothing: a read says so without waking the writer.
+        if await self._database.read(lambda c: c.execute(_DUE, moment).first()) is None:
+            return None
+        values = {"now": now, "until": now + lease, "worker": worker}
+        row = await self._database.write(lambda c: c.execute(_TAKE, values).first())
+        if row is None:
+            return None
+        ca = KeyPair(row.ca_certificate, self._seal.open(row.ca_key, row.uuid))
+        return Claim(cluster_of(row), ca, token=row.token, generation=row.generation)
+
+    async def renew(self, claim: Claim, lease: float) -> None:
+        """Hold it for `lease` seconds from now. Raises LostClaim."""
+        values = {**_names(claim), "lease_until": time.time() + lease}
+
+        def work(connection: Connection) -> None:
+            if connection.execute(_OURS, values).rowcount == 0:
+                raise _lost(claim)
+
+        await self._database.write(work)
+
+    async def apply(self, claim: Claim, cluster: Cluster, due_in: float) -> bool:
+        """Write what was seen, end the claim, and let the row fall due in `due_in` seconds.
+
+        Written are status, status_reason, health, api_address, both versions, both
+        address lists, attempts and deadline. False where the tenant has wished for
+        something else meanwhile: then status, status_reason, deadline and attempts
+        stay as the wish set them, and the row is due at once. Raises LostClaim.
+        """
+        now = time.time()
+
+        def work(connection: Connection) -> bool:
+            row = _held(connection, claim)
+            current = bool(row.generation == claim.generation)
+            values: dict[str, Any] = {
+                **_names(claim),
+                **seen_values(cluster),
+                **(verdict_values(cluster) if current else {}),
+                "lease_until": None,
+                "lease_worker": None,
+                "due_at": now + due_in if current else now,
+            }
+            if current and row.status != cluster.status.value:
+                values["updated_at"] = Instant.now()
+            connection.execute(_OURS, values)
+            return current
+
+        return await self._database.write(
+            work, lambda current: self._hints.give(due_in if current else 0.0)
+        )
+
+    async def release(self, claim: Claim) -> None:
+        """End the claim with nothing written; the row is due at once. A lost one is no error."""
+        end = {"lease_until": None, "lease_worker": None, "due_at": time.time()}
+
+        def work(connection: Connection) -> None:
+            connection.execute(_OURS, {**_names(claim), **end})
+
+        await self._database.write(work, lambda _: self._hints.give())
+
+    async def hasten(self, uuid: str) -> bool:
+        """Let the cluster's row fall due now. False where it is due already, claimed or gone."""
+        values = {"hastened": uuid, "now": time.time()}
+        return await self._database.write(
+            lambda connection: connection.execute(_HASTEN, values).rowcount > 0,
+            lambda moved: self._hints.give() if moved else None,
+        )
+
+    async def remove(self, claim: Claim) -> None:
+        """Delete the cluster's row for good. Raises LostClaim; ValueError if not deleting."""
+
+        def work(connection: Connection) -> None:
+            row = _held(connection, claim)
+            if not ClusterStatus(row.status).deleting:
+                raise ValueError(f"cluster {claim.cluster.uuid} is {row.status}: not to remove")
+            connection.execute(clusters.delete().where(clusters.c.uuid == claim.cluster.uuid))
+
+        await self._database.write(work)
+
+    async def break_all(self) -> int:
+        """End every claim, whoever holds it: for the start of the only process. How many."""
+        statement = (
+            clusters.update()
+            .where(clusters.c.lease_until.is_not(None))
+            .values(lease_until=None, lease_worker=None)
+        )
+        return await self._database.write(
+            lambda connection: connection.execute(statement).rowcount, lambda _: self._hints.give()
+        )
+
+    async def next_due(self) -> float | None:
+        """Seconds until the next row is due and free (0 or more); None without rows."""
+        first = await self._database.read(lambda connection: connection.scalar(_NEXT))
+        return None if first is None else max(0.0, first - time.time())
+
+
+def _names(claim: Claim) -> dict[str, Any]:
+    return {"claimed": claim.cluster.uuid, "held": claim.token}
+
+
+def _held(connection: Connection, claim: Claim) -> Row[Any, Any, Any, Any]:
+    row = connection.execute(_HELD, {"claimed": claim.cluster.uuid}).first()
+    if row is None or row.token != claim.token or row.lease_until is None:
+        raise _lost(claim)
+    return row
+
+
+def _lost(claim: Claim) -> LostClaim:
+    return LostClaim(f"the claim on cluster {claim.cluster.uuid} (token {claim.token}) is lost")

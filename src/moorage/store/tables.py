@@ -1,0 +1,125 @@
+"""The tables. What a migration makes must equal what stands here (a test compares them)."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime.datetime]):
+    """An aware time, kept as whole microseconds since the epoch: exact, and it sorts."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    @staticmethod
+    def now() -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC)
+
+    def process_bind_param(self, value: Any, _dialect: object) -> int | None:
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: Any, _dialect: object) -> datetime.datetime | None:
+        return None if value is None else EPOCH + int(value) * MICROSECOND
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+templates = Table(
+    "cluster_templates",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("project_id", String(64), nullable=False, index=True),
+    Column("user_id", String(64), nullable=False),
+    Column("name", String(255), index=True),
+    Column("coe", String(64), nullable=False),
+    Column("flavor_id", String(255), nullable=False),
+    Column("master_flavor_id", String(255), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("public", Boolean, nullable=False),
+    Column("hidden", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant),
+    sqlite_autoincrement=True,
+)
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("project_id", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("name", String(242), nullable=False),
+    Column(
+        "template_uuid",
+        String(36),
+        ForeignKey(templates.c.uuid, ondelete="RESTRICT"),
+        nullable=False,
+        index=True,
+    ),
+    Column("coe", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("flavor_id", String(255), nullable=False),
+    Column("master_flavor_id", String(255), nullable=False),
+    Column("master_count", Integer, nullable=False),
+    Column("node_count", Integer, nullable=False),
+    Column("create_timeout", Integer, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("deadline", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant),
+    Column("status", String(32), nullable=False),
+    Column("status_reason", Text),
+    Column("health_status", String(16), nullable=False),
+    Column("health_reasons", JSON, nullable=False),
+    Column("api_address", Text),
+    Column("coe_version", Text),
+    Column("container_version", Text),
+    Column("master_addresses", JSON, nullable=False),
+    Column("node_addresses", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # The CA. The key is sealed, bound to the row's uuid.
+    Column("ca_certificate", LargeBinary, nullable=False),
+    Column("ca_key", LargeBinary, nullable=False),
+    # Claims: times in seconds since the epoch. A row without `lease_until` is free.
+    Column("generation", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("lease_until", Float),
+    Column("lease_worker", String(255)),
+    Column("token", Integer, nullable=False),
+    UniqueConstraint("project_id", "name"),
+    Index(None, "due_at"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,41 @@
+"""Real engines: root, runc, dockerd. Each test leaves the machine as it was, also when it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.install import Install
+from tests.real.machine import difference, snapshot
+
+NEEDED = ("runc", "dockerd", "containerd", "nft", "iptables", "tini", "ip", "docker")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A machine that lacks what these tests need fails them: a skip would look like a pass."""
+    lacking = [name for name in NEEDED if shutil.which(name) is None]
+    if os.geteuid() != 0:
+        lacking.append("root")
+    real = [item for item in items if item.get_closest_marker("real")]
+    if real and lacking:
+        pytest.exit(f"tests marked `real` need {', '.join(lacking)}: see `make test`", 2)
+
+
+@pytest.fixture(scope="module")
+def install() -> Iterator[Install]:
+    """A Moorage that is up, for the tests of a module; nothing of it is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/var/tmp") as directory:
+        Path(directory).chmod(0o711)
+        before = snapshot(directory)
+        made = Install(Path(directory) / "state")
+        try:
+            made.up()
+            yield made
+        finally:
+            made.purge()
+        assert difference(before, snapshot(directory)) == {}

@@ -1,0 +1,128 @@
+"""up, down and what they keep, with a server that is a stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import moorage as package
+from moorage.cli import choices, daemon, server
+from moorage.cli import facts as gathering
+from moorage.cli.daemon import Home
+from moorage.cli.failure import Code, Failure
+from moorage.cli.screen import Progress
+
+from .test_doctor import GOOD
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good machine, on which starting a server is only noted."""
+    monkeypatch.setattr(gathering, "gather", lambda *_: GOOD)
+    monkeypatch.setattr(daemon, "spawn", lambda _: None)
+    monkeypatch.setattr(daemon, "await_ready", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_was_said_once_is_kept(
+    tmp_path: Path,
+    moorage: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = str(tmp_path / "state")
+    monkeypatch.setenv("MOORAGE_KEYSTONE_PASSWORD", "hush")
+    assert moorage("up", "--state", state, "--port", "9600", "--pool", "10.64.0.0/16") == Code.OK
+    said = capsys.readouterr()
+    assert "http://127.0.0.1:9600" in said.out
+    assert "clouds.yaml" in said.out
+    assert "hush" not in said.out + said.err
+    monkeypatch.delenv("MOORAGE_KEYSTONE_PASSWORD")
+
+    kept = choices.load(tmp_path / "state")
+    assert (kept.port, str(kept.pool)) == (9600, "10.64.0.0/16")
+    assert kept.keystone_password is not None
+    assert kept.keystone_password.get_secret_value() == "hush"
+    assert Home(tmp_path / "state").settings.stat().st_mode & 0o077 == 0
+
+    monkeypatch.setenv("MOORAGE_PORT", "9700")
+    assert choices.load(tmp_path / "state").port == 9700, "a variable goes before what was kept"
+    assert choices.load(tmp_path / "state", {"port": 9800}).port == 9800
+
+
+def test_a_machine_that_lacks_something_is_refused(
+    tmp_path: Path,
+    moorage: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tools = {name: path for name, path in GOOD.tools.items() if name != "runc"}
+    monkeypatch.setattr(gathering, "gather", lambda *_: replace(GOOD, tools=tools))
+    assert moorage("up", "--state", str(tmp_path / "state")) == Code.FAILED
+    assert "apt-get install -y --no-install-recommends runc" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_port_that_is_taken(
+    tmp_path: Path,
+    moorage: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "PORT_PATIENCE", 0)
+    monkeypatch.setattr(
+        gathering, "gather", lambda *_: replace(GOOD, ports_taken=frozenset({9600}))
+    )
+    assert moorage("up", "--state", str(tmp_path), "--port", "9600") == Code.CONFLICT
+    assert "ss -ltnp 'sport = :9600'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("--pool", "10.0.0.0/33"), ("--quota-nodes", "-1"), ("--memory-overcommit", "0")]
+)
+def test_a_setting_that_can_not_be(
+    tmp_path: Path, moorage: Callable[..., int], words: tuple[str, str]
+) -> None:
+    assert moorage("up", "--state", str(tmp_path), *words) == Code.USAGE
+
+
+def test_down_of_what_is_down(
+    tmp_path: Path, moorage: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moorage("down", "--state", str(tmp_path / "nothing")) == Code.OK
+    assert capsys.readouterr().out == "Moorage is down already.\n"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_purge_asks_and_nobody_answers(tmp_path: Path, moorage: Callable[..., int]) -> None:
+    assert moorage("down", "--purge", "--state", str(tmp_path)) == Code.USAGE
+
+
+def test_purge_leaves_nothing_of_ours_and_all_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiped: list[Path] = []
+    app = SimpleNamespace(wipe=lambda settings: wiped.append(settings.state))
+    monkeypatch.setattr(package, "app", app, raising=False)
+    settings = choices.load(tmp_path / "state")
+    choices.keep(settings)
+    Home(settings.state).prepare()
+    Home(settings.state).log.write_text("{}")
+    server.purge(settings, Progress())
+    assert wiped == [settings.state]
+    assert not settings.state.exists()
+
+    Home(settings.state).prepare()
+    (settings.state / "mine").write_text("not Moorage's")
+    server.purge(settings, Progress())
+    assert [path.name for path in settings.state.iterdir()] == ["mine"]
+
+
+def test_kept_settings_that_are_damaged(tmp_path: Path) -> None:
+    Home(tmp_path).settings.write_text("{")
+    with pytest.raises(Failure, match="damaged"):
+        choices.load(tmp_path)

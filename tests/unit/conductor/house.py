@@ -1,0 +1,199 @@
+"""A conductor with a real store, fake plugins, and everything that it wrote noted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from moorage.conductor.loop import Conductor
+from moorage.conductor.world import World, utc_now
+from moorage.drivers.fake import FakeDriver
+from moorage.model.cluster import Cluster, ClusterStatus
+from moorage.model.errors import NotFound
+from moorage.model.node import Flavor
+from moorage.model.ports import KeyPair, NodeProvider
+from moorage.model.template import ClusterTemplate
+from moorage.providers.fake import FakeProvider
+from moorage.store import EVERYTHING, Claim, Limits, LostClaim, Store
+from moorage.trust import ClusterAuthority, Seal
+
+FLAVOR = Flavor("tiny", vcpus=1, memory_mib=64, disk_gib=1, pids=100)
+LIMITS = Limits(clusters=10_000, nodes=100_000)
+PATIENCE = 10.0
+"""Seconds after which a test that waits has failed."""
+
+
+class Chronicle:
+    """`store.claims`, with all that passes through it noted in order."""
+
+    def __init__(self, claims: Any) -> None:
+        self._claims = claims
+        self.takes: list[str] = []
+        self.applied: list[tuple[Cluster, float]] = []
+        self.refused: list[Cluster] = []
+        self.released: list[str] = []
+        self.news = asyncio.Condition()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._claims, name)
+
+    async def take(self, worker: str, lease: float) -> Claim | None:
+        claim = cast("Claim | None", await self._claims.take(worker, lease))
+        if claim:
+            self.takes.append(claim.cluster.uuid)
+        return claim
+
+    async def apply(self, claim: Claim, cluster: Cluster, due_in: float) -> bool:
+        try:
+            current = bool(await self._claims.apply(claim, cluster, due_in))
+        except LostClaim:
+            self.refused.append(cluster)
+            await self._tell()
+            raise
+        self.applied.append((cluster, due_in))
+        await self._tell()
+        return current
+
+    async def remove(self, claim: Claim) -> None:
+        await self._claims.remove(claim)
+        await self._tell()
+
+    async def release(self, claim: Claim) -> None:
+        await self._claims.release(claim)
+        self.released.append(claim.cluster.uuid)
+        await self._tell()
+
+    async def until(self, right: Callable[[], bool]) -> None:
+        """Wait for a write after which something is right."""
+
+        async def wait() -> None:
+            async with self.news:
+                await self.news.wait_for(right)
+
+        await asyncio.wait_for(wait(), PATIENCE)
+
+    async def _tell(self) -> None:
+        async with self.news:
+            self.news.notify_all()
+
+    def history(self, uuid: str) -> list[str]:
+        """The status and its reason after each turn, in order."""
+        return [f"{c.status}: {c.status_reason}" for c, _ in self.applied if c.uuid == uuid]
+
+
+class House:
+    """One store, its chronicle, and a conductor over the given fakes."""
+
+    def __init__(
+        self,
+        store: Store,
+        provider: NodeProvider | None = None,
+        driver: FakeDriver | None = None,
+        **world: Any,
+    ) -> None:
+        self.store = store
+        self.chronicle = Chronicle(store.claims)
+        store.claims = cast(Any, self.chronicle)
+        self.provider = provider or FakeProvider()
+        self.world = World(
+            drivers={"fake": driver or FakeDriver()},
+            providers={"fake": self.provider},
+            flavors={FLAVOR.name: FLAVOR},
+            authority=ClusterAuthority,
+            **{"heal_seconds": 60.0, "jitter": lambda: 0.0, **world},
+        )
+
+    @asynccontextmanager
+    async def conducted(self, **options: Any) -> AsyncIterator[Conductor]:
+        conductor = Conductor(self.store, self.world, **options)
+        task = asyncio.create_task(conductor.run())
+        try:
+            yield conductor
+        finally:
+            conductor.stop()
+            await asyncio.wait_for(task, PATIENCE)
+
+    async def add(self, name: str = "c", **fields: Any) -> Cluster:
+        template = await self.store.templates.add(
+            ClusterTemplate(
+                uuid=str(uuid.uuid4()),
+                project_id="p",
+                user_id="u",
+                name="t",
+                coe="fake",
+                flavor_id=FLAVOR.name,
+                master_flavor_id=FLAVOR.name,
+            )
+        )
+        cluster = Cluster(
+            uuid=str(uuid.uuid4()),
+            project_id="p",
+            user_id="u",
+            name=name,
+            template_uuid=template.uuid,
+            coe="fake",
+            provider="fake",
+            flavor_id=FLAVOR.name,
+            master_flavor_id=FLAVOR.name,
+            master_count=1,
+            node_count=2,
+            create_timeout=60,
+        )
+        cluster = dataclasses.replace(cluster, **fields)
+        return await self.store.clusters.add(cluster, KeyPair(b"certificate", b"key"), LIMITS)
+
+    async def wish(self, uuid: str, status: str, **fields: Any) -> None:
+        def wish(cluster: Cluster) -> Cluster:
+            return dataclasses.replace(
+                cluster, status=ClusterStatus(status), status_reason=None, **fields
+            )
+
+        await self.store.clusters.want(uuid, wish)
+
+    async def get(self, uuid: str) -> Cluster:
+        return await self.store.clusters.get(uuid, EVERYTHING)
+
+    async def until(self, uuid: str, right: Callable[[Cluster], bool]) -> Cluster:
+        """Wait for a turn after which the cluster is right."""
+
+        async def wait() -> Cluster:
+            async with self.chronicle.news:
+                while not right(cluster := await self.get(uuid)):
+                    await self.chronicle.news.wait()
+                return cluster
+
+        try:
+            return await asyncio.wait_for(wait(), PATIENCE)
+        except TimeoutError:
+            raise AssertionError(f"never right: {self.chronicle.history(uuid)}") from None
+
+    async def until_status(self, uuid: str, status: str) -> Cluster:
+        return await self.until(uuid, lambda cluster: cluster.status == status)
+
+    async def until_gone(self, uuid: str) -> None:
+        async def wait() -> None:
+            async with self.chronicle.news:
+                with contextlib.suppress(NotFound):
+                    while await self.get(uuid):
+                        await self.chronicle.news.wait()
+
+        try:
+            await asyncio.wait_for(wait(), PATIENCE)
+        except TimeoutError:
+            raise AssertionError(f"never gone: {self.chronicle.history(uuid)}") from None
+
+
+async def open_store(directory: Path) -> Store:
+    seal = Seal.load_or_create(directory / "seal.key")
+    return await Store.open(f"sqlite+aiosqlite:///{directory / 'moorage.db'}", seal)
+
+
+def soon(**delta: float) -> datetime.datetime:
+    return utc_now() + datetime.timedelta(**delta)
