@@ -138,6 +138,12 @@ class Install:
     state: Path
     port: int = field(default_factory=free_port)
     keystone_port: int = field(default_factory=free_port)
+    variables: dict[str, str] = field(
+        default_factory=lambda: {
+            "MOORAGE_HEAL_SECONDS": "2",
+            "MOORAGE_TOKEN_CACHE_SECONDS": "2",
+        }
+    )
 
     @property
     def settings(self) -> Settings:
@@ -165,7 +171,7 @@ class Install:
     def up(self) -> None:
         self.moorage(
             *("up", "--port", str(self.port), "--keystone-port", str(self.keystone_port)),
-            env={"MOORAGE_HEAL_SECONDS": "2", "MOORAGE_TOKEN_CACHE_SECONDS": "2"},
+            env=self.variables,
         )
 
     def down(self) -> None:

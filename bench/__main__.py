@@ -1,0 +1,239 @@
+"""`make bench`: Moorage beside a plain script and beside its own limits, as one table.
+
+Every pair is measured in one run, turn about, so that a busy machine is busy for both;
+the figures are medians. `docs/performance.md` keeps the table with the machine it came
+from: `python -m bench --write` puts it there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import http.client
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from tests.real.install import Install, Tenant
+
+FLOOR = Path(__file__).with_name("floor.py")
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+POLL = 0.01
+IDLE_SECONDS = 60
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Line:
+    what: str
+    measured: str
+    beside: str
+    limit: str
+    holds: bool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    options = parser.parse_args()
+    lines = [*engines(options.rounds), *server()]
+    table = Table("what", "measured", "beside", "limit", "")
+    for line in lines:
+        table.add_row(line.what, line.measured, line.beside, line.limit, _mark(line))
+    Console().print(table)
+    if options.write:
+        write(lines)
+
+
+def engines(rounds: int) -> list[Line]:
+    """Creating and deleting real clusters, against bench/floor.py."""
+    lines = []
+    with _install() as install:
+        tenant = install.tenant("bench")
+        template = tenant.make_template(flavor_id="small", master_flavor_id="small")
+        for clusters, times in ((1, rounds), (5, max(3, rounds // 2))):
+            ours: list[tuple[float, float]] = []
+            floor: list[tuple[float, float]] = []
+            for turn in range(times):
+                console.log(f"{clusters} cluster(s) of 1+2 nodes, round {turn + 1} of {times}")
+                floor.append(_floor(clusters))
+                ours.append(_moorage(tenant, template, clusters))
+            for index, what in enumerate(("POST to CREATE_COMPLETE", "DELETE to gone")):
+                mine = statistics.median(pair[index] for pair in ours)
+                script = statistics.median(pair[index] for pair in floor)
+                lines.append(
+                    Line(
+                        f"{what}, {clusters} cluster(s) of 1+2 at once",
+                        f"{mine:.2f} s",
+                        f"script {script:.2f} s: {mine / script:.2f} times",
+                        "1.25 times",
+                        mine <= 1.25 * script,
+                    )
+                )
+    return lines
+
+
+def server() -> list[Line]:
+    """The API's latencies, and what the process costs with 100 clusters in the store."""
+    os.environ |= {"MOORAGE_FAKES": "1", "MOORAGE_QUOTA_CLUSTERS": "1000"}
+    os.environ |= {"MOORAGE_QUOTA_NODES": "10000", "MOORAGE_TOKEN_CACHE_SECONDS": "300"}
+    with _install(heal=None) as install:
+        tenant = install.tenant("bench")
+        template = tenant.make_template()
+        for number in range(199):
+            tenant.make_template(f"template-{number}")
+        console.log("API latencies on one connection")
+        one = _latencies(tenant, f"/clustertemplates/{template}", 2000)
+        many = _latencies(tenant, "/clustertemplates?limit=200", 200)
+        console.log("100 clusters in the store (fake nodes)")
+        _fake_clusters(tenant, 100)
+        process = psutil.Process(install.server_pid())
+        time.sleep(5)  # what creating them left to do
+        before = process.cpu_times()
+        time.sleep(IDLE_SECONDS)
+        after = process.cpu_times()
+        cpu = 100 * (after.user + after.system - before.user - before.system) / IDLE_SECONDS
+        rss = process.memory_info().rss / 2**20
+    return [
+        _latency("GET of one template", one, 2.0),
+        _latency("GET of a list of 200 templates", many, 10.0),
+        Line("memory (RSS), 100 clusters", f"{rss:.0f} MB", "", "150 MB", rss <= 150),
+        Line("CPU when idle, 100 clusters", f"{cpu:.2f} % of a core", "", "1 %", cpu < 1),
+    ]
+
+
+def write(lines: list[Line]) -> None:
+    """Replace the table in the page, between its two marks."""
+    rows = ["| what | measured | beside | limit | holds |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {x.what} | {x.measured} | {x.beside} | {x.limit} | {'yes' if x.holds else '**no**'} |"
+        for x in lines
+    ]
+    memory = psutil.virtual_memory().total / 2**30
+    machine = (
+        f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}: {os.cpu_count()} cores, "
+        f"{memory:.0f} GiB, Linux {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}."
+    )
+    head, _, rest = PAGE.read_text().partition("<!-- table -->\n")
+    _, _, tail = rest.partition("<!-- /table -->\n")
+    text = "\n".join([machine, "", *rows])
+    PAGE.write_text(f"{head}<!-- table -->\n{text}\n<!-- /table -->\n{tail}")
+
+
+class _install:  # noqa: N801 - reads as the function that it is
+    """An install in a directory of its own, gone afterwards."""
+
+    def __init__(self, heal: str | None = "2") -> None:
+        self._heal = heal
+
+    def __enter__(self) -> Install:
+        self._directory = tempfile.TemporaryDirectory(prefix="moorage-bench-", dir="/var/tmp")
+        Path(self._directory.name).chmod(0o711)
+        self._install = Install(Path(self._directory.name) / "state")
+        if self._heal is None:
+            self._install.variables.clear()
+        self._install.up()
+        return self._install
+
+    def __exit__(self, *_: object) -> None:
+        self._install.purge()
+        self._directory.cleanup()
+
+
+def _floor(clusters: int) -> tuple[float, float]:
+    argv = [sys.executable, str(FLOOR), "--clusters", str(clusters)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout)
+    return figures["create"], figures["delete"]
+
+
+def _moorage(tenant: Tenant, template: str, clusters: int) -> tuple[float, float]:
+    with ThreadPoolExecutor(clusters) as pool:
+        start = time.monotonic()
+        names = [f"bench-{number}" for number in range(clusters)]
+        uuids = list(pool.map(lambda name: _create(tenant, template, name), names))
+        created = time.monotonic()
+        list(pool.map(lambda uuid: _delete(tenant, uuid), uuids))
+        return created - start, time.monotonic() - created
+
+
+def _create(tenant: Tenant, template: str, name: str) -> str:
+    uuid = tenant.create(name, template=template, workers=2)
+    connection = _connection(tenant)
+    while True:
+        shown = _get(connection, tenant, f"/clusters/{uuid}")
+        if shown["status"] == "CREATE_COMPLETE":
+            return uuid
+        if shown["status"] == "CREATE_FAILED":
+            raise RuntimeError(shown["status_reason"])
+        time.sleep(POLL)
+
+
+def _delete(tenant: Tenant, uuid: str) -> None:
+    tenant.ask("DELETE", f"/clusters/{uuid}")
+    connection = _connection(tenant)
+    while _get(connection, tenant, f"/clusters/{uuid}") is not None:
+        time.sleep(POLL)
+
+
+def _fake_clusters(tenant: Tenant, count: int) -> None:
+    fields = {"name": "fake", "coe": "fake", "labels": {"provider": "fake"}}
+    template = tenant.make_template(**fields)
+    uuids = [tenant.create(f"fake-{n}", template=template, workers=2) for n in range(count)]
+    for uuid in uuids:
+        tenant.until(uuid, lambda shown: shown["status"] == "CREATE_COMPLETE")
+
+
+def _latencies(tenant: Tenant, path: str, count: int) -> list[float]:
+    """Milliseconds of each request, the first few (cold) left out."""
+    connection = _connection(tenant)
+    times = []
+    for _ in range(count + 20):
+        start = time.perf_counter()
+        _get(connection, tenant, path)
+        times.append((time.perf_counter() - start) * 1000)
+    return times[20:]
+
+
+def _latency(what: str, times: list[float], limit: float) -> Line:
+    p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
+    return Line(what, f"p50 {p50:.2f} ms", f"p99 {p99:.2f} ms", f"p50 {limit:.0f} ms", p50 <= limit)
+
+
+def _connection(tenant: Tenant) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection("127.0.0.1", tenant.install.port, timeout=30)
+
+
+def _get(connection: http.client.HTTPConnection, tenant: Tenant, path: str) -> Any:
+    if not tenant.token:
+        tenant.token = tenant.install.token(tenant.credentials)
+    connection.request("GET", f"/v1{path}", headers={"X-Auth-Token": tenant.token})
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status == 404:
+        return None
+    if answer.status != 200:
+        raise RuntimeError(f"GET {path}: {answer.status} {body!r}")
+    return json.loads(body)
+
+
+def _mark(line: Line) -> str:
+    return "[green]holds[/]" if line.holds else "[red]does not hold[/]"
+
+
+if __name__ == "__main__":
+    main()
