@@ -81,7 +81,6 @@ def local_provider(settings: Settings) -> LocalProvider:
         install=install,
         pool=settings.pool,
         public_address=settings.public_address or public_address(),
-        state=settings.state,
     )
 
     def taken(slot: int) -> bool:

@@ -143,7 +143,7 @@ class Authority(Protocol):
         ...
 
     def server(self, name: str, addresses: Sequence[str]) -> KeyPair:
-        """A new server certificate for the DNS name and IP addresses."""
+        """A new server certificate for the DNS name `name`, and IP addresses or further names."""
         ...
 
     def client(self, name: str) -> KeyPair:

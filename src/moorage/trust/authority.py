@@ -67,9 +67,8 @@ class ClusterAuthority:
         return self.pair.certificate
 
     def server(self, name: str, addresses: Sequence[str]) -> KeyPair:
-        """A new server certificate for the DNS name and IP addresses."""
-        names: list[x509.GeneralName] = [x509.DNSName(name)]
-        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        """A new server certificate for the DNS name `name`, and IP addresses or further names."""
+        names = [_general_name(name), *map(_general_name, addresses)]
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._issue(
             _named(name),
@@ -149,6 +148,13 @@ def _now() -> datetime.datetime:
 def _named(name: str) -> x509.Name:
     short = name.encode()[:NAME_BYTES].decode(errors="ignore")
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short)])
+
+
+def _general_name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

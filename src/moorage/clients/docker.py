@@ -1,0 +1,389 @@
+"""A typed client of Docker engines, for hosts that we don't trust.
+
+The node that an engine runs on belongs to a tenant: it has the server's key, and may
+answer whatever it likes. So an engine is reached by its address with the cluster's own
+CA and nothing else (no variable, proxy or file of this machine has a say); redirects are
+refused; answers are bounded in time and size, are not decompressed, and are checked
+before they are believed; what is quoted from them is made plain.
+
+`EnginePool` keeps one TLS context and one keep-alive session a cluster. A connection
+costs 300 KB (asyncio's TLS buffers), so idle ones are closed after some seconds, and
+the session of a cluster that nobody asked for long makes room for another's.
+
+Every method of `Engine` raises EngineSilent or EngineRefused, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import aiodocker
+import aiohttp
+
+from moorage.clients.docker_wire import (
+    EngineInfo,
+    JoinTokens,
+    MemberList,
+    SwarmMember,
+    TaskList,
+    plain,
+)
+from moorage.model.errors import RetryLater
+from moorage.model.ports import Authority, KeyPair
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+PORT = 2376
+SWARM_PORT = 2377
+NAME = "moorage-conductor"
+"""The common name that engines see."""
+ANSWER_BYTES = 8 << 20
+IDLE_SECONDS = 5.0
+RENEW_SECONDS = 3600.0
+"""Long before a client certificate ends."""
+CLUSTERS = 64
+UNREACHABLE = 900
+"""aiodocker's status for an engine that it got no answer from."""
+OUT_OF_SEQUENCE = "out of sequence"
+"""What an engine says (with a 500) of an update that another one overtook."""
+
+
+class EngineSilent(RetryLater):
+    """No answer that could be believed."""
+
+
+class EngineRefused(RetryLater):
+    """The engine answered with an error; `status` is HTTP's."""
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Untrusted(aiohttp.ClientError):
+    """An answer that no Docker Engine gives."""
+
+
+class _Answer(aiohttp.ClientResponse):
+    """Goes where it was sent only, and is read up to a bound only (streams are not bounded)."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.status in {301, 302, 303, 307, 308}:
+            raise Untrusted(f"answered with a redirect ({self.status})")
+        return self
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            body = bytearray()
+            async for chunk in self.content.iter_any():
+                body += chunk
+                if len(body) > ANSWER_BYTES:
+                    self.close()
+                    raise Untrusted(f"answered with more than {ANSWER_BYTES >> 20} MiB")
+            self._body = bytes(body)
+        return await super().read()
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """The way to the engines of one cluster, for some time."""
+
+    certificate: bytes
+    born: float
+    http: aiohttp.ClientSession
+    engines: dict[str, aiodocker.Docker] = field(default_factory=dict)
+    busy: int = 0
+    retired: bool = False
+    """Another one has taken its place: it closes when nobody uses it any more."""
+
+    def fits(self, certificate: bytes) -> bool:
+        young = monotonic() - self.born < RENEW_SECONDS
+        return young and self.certificate == certificate and not self.http.closed
+
+    def docker(self, address: str) -> aiodocker.Docker:
+        if address not in self.engines:
+            self.engines[address] = aiodocker.Docker(
+                url=f"https://{address}:{PORT}",
+                connector=self.http.connector,
+                session=self.http,
+                timeout=self.http.timeout,
+            )
+        return self.engines[address]
+
+
+class EnginePool:
+    """The engines of all clusters. Belongs to one event loop; `aclose` when it ends."""
+
+    def __init__(self, *, clusters: int = CLUSTERS) -> None:
+        self._most = clusters
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def engine(self, owner: str, authority: Authority, name: str, address: str | None) -> Engine:
+        """The engine of node `name` of the cluster `owner`. Raises EngineSilent without address."""
+        if address is None:
+            raise EngineSilent(f"engine of {name} has no address")
+        return Engine(self, owner, authority, name, address)
+
+    async def aclose(self) -> None:
+        while self._sessions:
+            self._close(self._sessions.popitem()[1])
+        await asyncio.gather(*self._closing)
+
+    @contextmanager
+    def session(self, owner: str, authority: Authority) -> Iterator[_Session]:
+        """The cluster's session, made now where it has none that is still good."""
+        session = self._sessions.pop(owner, None)
+        if session is not None and not session.fits(authority.certificate):
+            self._retire(session)
+            session = None
+        if session is None:
+            session = _open(authority.certificate, authority.client(NAME))
+        self._sessions[owner] = session
+        self._make_room(owner)
+        session.busy += 1
+        try:
+            yield session
+        finally:
+            session.busy -= 1
+            if session.retired:
+                self._retire(session)
+
+    def _make_room(self, owner: str) -> None:
+        """Let go of the sessions that were idle longest."""
+        surplus = max(0, len(self._sessions) - self._most)
+        idle = [name for name, other in self._sessions.items() if not other.busy and name != owner]
+        for name in idle[:surplus]:
+            self._close(self._sessions.pop(name))
+
+    def _retire(self, session: _Session) -> None:
+        session.retired = True
+        if not session.busy:
+            self._close(session)
+
+    def _close(self, session: _Session) -> None:
+        task = asyncio.create_task(session.http.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _open(certificate: bytes, pair: KeyPair) -> _Session:
+    connector = aiohttp.TCPConnector(
+        ssl=_tls(certificate, pair), keepalive_timeout=IDLE_SECONDS, use_dns_cache=False, limit=0
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        response_class=_Answer,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
+        headers={"Accept-Encoding": "identity"},
+    )
+    return _Session(certificate, monotonic(), session)
+
+
+def _tls(certificate: bytes, pair: KeyPair) -> ssl.SSLContext:
+    """Trust in this one CA. The key passes OpenSSL, which reads paths only, in memory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=certificate.decode())
+    memory = os.memfd_create("client.pem", os.MFD_CLOEXEC)
+    try:
+        os.write(memory, pair.certificate + pair.key)
+        context.load_cert_chain(f"/proc/self/fd/{memory}")
+    finally:
+        os.close(memory)
+    return context
+
+
+class Engine:
+    """One engine's API. Times are seconds."""
+
+    def __init__(
+        self, pool: EnginePool, owner: str, authority: Authority, name: str, address: str
+    ) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._authority = authority
+        self.name = name
+        self.address = address
+
+    def __repr__(self) -> str:
+        return f"engine of {self.name} at {self.address}:{PORT}"
+
+    async def ping(self, *, timeout: float = 2.0) -> None:
+        """Whether it answers at all."""
+        async with self._asking(timeout, anew=True):
+            pass
+
+    async def info(self, *, timeout: float = 5.0) -> EngineInfo:
+        async with self._asking(timeout) as docker:
+            return EngineInfo.model_validate(await docker.system.info())
+
+    async def members(self, *, timeout: float = 5.0) -> list[SwarmMember]:
+        """Every node of the swarm. Refused by a worker, and where the swarm has no leader."""
+        async with self._asking(timeout) as docker:
+            return MemberList.validate_python(await docker.nodes.list())
+
+    async def member(self, id: str, *, timeout: float = 5.0) -> SwarmMember | None:
+        """The node `id` of the swarm, if there is one."""
+        try:
+            async with self._asking(timeout) as docker:
+                return SwarmMember.model_validate(await docker.nodes.inspect(node_id=id))
+        except EngineRefused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+
+    async def update_member(
+        self,
+        id: str,
+        *,
+        role: str | None = None,
+        availability: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change what is given, add the labels, keep the rest. Refused for an unknown `id`."""
+        for last in (False, False, False, True):
+            async with self._asking(5.0) as docker:
+                seen = SwarmMember.model_validate(await docker.nodes.inspect(node_id=id))
+            spec: dict[str, Any] = dict(seen.spec)
+            if role is not None:
+                spec["Role"] = role
+            if availability is not None:
+                spec["Availability"] = availability
+            if labels is not None:
+                spec["Labels"] = {**seen.labels, **labels}
+            if spec == seen.spec:
+                return
+            try:
+                async with self._asking(10.0) as docker:
+                    await docker.nodes.update(node_id=id, version=seen.index, spec=spec)
+            except EngineRefused as refusal:
+                if last or OUT_OF_SEQUENCE not in refusal.reason:
+                    raise
+            else:
+                return
+
+    async def remove_member(self, id: str) -> None:
+        """Take the node out of the swarm's list, also when it seems to live. Absent is removed."""
+        try:
+            async with self._asking(10.0) as docker:
+                await docker.nodes.remove(node_id=id, force=True)
+        except EngineRefused as refusal:
+            if refusal.status != 404:
+                raise
+
+    async def running_tasks(self, member: str) -> int:
+        """How many tasks run on the node `member`, wanted there or not."""
+        async with self._asking(5.0) as docker:
+            tasks = TaskList.validate_python(await docker.tasks.list(filters={"node": member}))
+        return sum(task.state == "running" for task in tasks)
+
+    async def join_tokens(self) -> JoinTokens:
+        async with self._asking(5.0) as docker:
+            return JoinTokens.model_validate(await docker.swarm.inspect())
+
+    async def init_swarm(
+        self, *, pool: str, heartbeat: float, force_new_cluster: bool = False
+    ) -> None:
+        """Make a swarm, whose overlay networks come from `pool` (CIDR).
+
+        `force_new_cluster`: with the state that is here, and this engine as its only manager.
+        """
+        async with self._asking(30.0) as docker:
+            await docker.swarm.init(
+                advertise_addr=self.address,
+                listen_addr=f"0.0.0.0:{SWARM_PORT}",
+                default_addr_pool=[pool],
+                subnet_size=24,
+                force_new_cluster=force_new_cluster,
+                swarm_spec={"Dispatcher": {"HeartbeatPeriod": int(heartbeat * 1e9)}},
+            )
+
+    async def join_swarm(self, managers: Sequence[str], token: str) -> None:
+        """Join the swarm of the managers at these addresses, in the role that `token` gives."""
+        async with self._asking(30.0) as docker:
+            await docker.swarm.join(
+                advertise_addr=self.address,
+                listen_addr=f"0.0.0.0:{SWARM_PORT}",
+                remote_addrs=[f"{address}:{SWARM_PORT}" for address in managers],
+                join_token=token,
+            )
+
+    async def leave_swarm(self) -> None:
+        """Forget the swarm, as a manager too. Refused by an engine that is in none."""
+        async with self._asking(30.0) as docker:
+            await docker.swarm.leave(force=True)
+
+    @asynccontextmanager
+    async def _asking(
+        self, timeout: float, *, anew: bool = False
+    ) -> AsyncIterator[aiodocker.Docker]:
+        """aiodocker's client, and its errors turned into ours. `anew`: asks for the version too."""
+        with self._pool.session(self._owner, self._authority) as session:
+            docker = session.docker(self.address)
+            try:
+                async with asyncio.timeout(timeout):
+                    if anew or docker.api_version == "auto":
+                        docker.api_version = await self._api_version(session.http)
+                    yield docker
+            except TimeoutError:
+                raise EngineSilent(f"{self} did not answer within {timeout:g} s") from None
+            except aiodocker.DockerError as error:
+                if error.status == UNREACHABLE:
+                    raise self._silent(docker, error.__context__ or error) from None
+                said = plain(error.message, 300)
+                raise EngineRefused(f"{self} answered: {said}", status=error.status) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._silent(docker, error) from None
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                # Our requests have no such fault; it is what a parser says of a strange answer.
+                raise EngineSilent(
+                    f"{self} did not answer as a Docker Engine does ({type(error).__name__})"
+                ) from None
+
+    async def _api_version(self, http: aiohttp.ClientSession) -> str:
+        """The API's newest version there (header of /_ping, which costs the engine nothing)."""
+        async with http.get(f"https://{self.address}:{PORT}/_ping") as answer:
+            await answer.read()
+            version = answer.headers.get("Api-Version", "")
+            if answer.status != 200 or not re.fullmatch(r"1\.\d{1,3}", version):
+                raise Untrusted(f"answered a ping with status {answer.status}")
+            return f"v{version}"
+
+    def _silent(self, docker: aiodocker.Docker, error: BaseException) -> EngineSilent:
+        docker.api_version = "auto"  # whoever answers next may be another engine
+        return EngineSilent(f"{self} {_what(error)}")
+
+
+def _what(error: BaseException) -> str:
+    """What happened to a connection, as the end of a sentence that begins with the engine."""
+    cause = getattr(error, "os_error", None) or error.__cause__ or error
+    what = f"can't be understood ({type(cause).__name__})"
+    match cause:
+        case Untrusted():
+            what = str(cause)
+        case ssl.SSLCertVerificationError():
+            what = f"shows a certificate that is not its own: {plain(cause.verify_message, 100)}"
+        case ssl.SSLError():
+            what = f"broke off the TLS handshake: {plain(cause.reason or 'no reason', 100)}"
+        case ConnectionRefusedError():
+            what = "refused the connection"
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+            what = "closed the connection"
+        case OSError() if cause.errno:
+            what = f"can't be reached: {os.strerror(cause.errno)}"
+    return what

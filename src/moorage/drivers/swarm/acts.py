@@ -1,0 +1,298 @@
+"""Doing one step of a swarm's plan. Every act may be done again, and after any interruption."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+
+from moorage.clients.docker import Engine, EnginePool, EngineRefused, EngineSilent
+from moorage.clients.docker_wire import JoinTokens, SwarmMember, plain
+from moorage.drivers.swarm import engine as script
+from moorage.drivers.swarm import steps as verbs
+from moorage.drivers.swarm.naming import hostname, labels
+from moorage.model.cluster import ClusterSpec
+from moorage.model.errors import RetryLater
+from moorage.model.node import Role
+from moorage.model.plan import Step
+from moorage.model.ports import Member, Members
+
+T = TypeVar("T")
+
+OVERLAYS = "10.0.0.0/9"
+"""Where overlay networks come from: beside the nodes' own networks (10.128.0.0/12)."""
+HEARTBEAT = 1.0
+"""Seconds between a member's signs of life: a lost one is down after three of them."""
+PROOF_SECONDS = 5.0
+"""An engine that answers within this is not started again."""
+START_SECONDS = 20.0
+LOOK_EVERY = 1.0
+"""Seconds between looks into a node whose engine is awaited."""
+SCRIPT_SECONDS = 20.0
+MANAGER_SECONDS = 15.0
+AWAIT_SECONDS = 15.0
+DRAIN_SECONDS = 20.0
+DEMOTE_SECONDS = 10.0
+SHORT, LONG = 0.015, 0.1
+"""Seconds between two questions: what is a matter of milliseconds, and what is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """The acts on one cluster."""
+
+    pool: EnginePool
+    cluster: ClusterSpec
+    members: Members
+
+    async def perform(self, step: Step) -> None:
+        """Raises RetryLater, with the cause; ValueError for a verb that is not ours."""
+        name, id = step.node, step.detail.get("id", "")
+        match step.verb:
+            case verbs.START_ENGINE:
+                await self._start_engine(name, restart="restart" in step.detail)
+            case verbs.INIT_SWARM:
+                await self._init(name)
+            case verbs.FORCE_NEW_CLUSTER:
+                await self._engine(name).init_swarm(
+                    pool=OVERLAYS, heartbeat=HEARTBEAT, force_new_cluster=True
+                )
+            case verbs.JOIN:
+                await self._join(name, step.detail["role"])
+            case verbs.AWAIT_MEMBER:
+                await self._await_member(name)
+            case verbs.LABEL_NODE:
+                await self._label(name, step.detail)
+            case verbs.PROMOTE:
+                await self._ask_manager(lambda m: m.update_member(id, role="manager"))
+            case verbs.DEMOTE:
+                await self._demote(id)
+            case verbs.DRAIN:
+                await self._drain(id)
+            case verbs.LEAVE:
+                await self._leave(name)
+            case verbs.REMOVE_MEMBER:
+                await self._remove(name)
+            case _:
+                raise ValueError(f"not a step of this driver: {step}")
+
+    # The engine
+
+    async def _start_engine(self, name: str, *, restart: bool) -> None:
+        engine, member = self._engine(name), self._member(name)
+        if not restart and await _answers(engine):
+            return
+        node = member.node
+        host = hostname(self.cluster.name, name)
+        outside = [node.endpoint.rpartition(":")[0]] if node.endpoint else []
+        pair = self.cluster.authority.server(
+            host, ["localhost", "127.0.0.1", engine.address, *outside]
+        )
+        files = script.archive(self.cluster.authority.certificate, pair, labels(node.role))
+        done = await member.host.run(
+            ["/bin/sh", "-c", script.START], stdin=files, timeout=SCRIPT_SECONDS
+        )
+        if done.returncode:
+            said = plain(done.stderr.decode(errors="replace"), 300)
+            raise RetryLater(f"{engine} could not be started: {said or 'no message'}")
+        await self._until_it_answers(engine, member)
+
+    async def _until_it_answers(self, engine: Engine, member: Member) -> None:
+        end, look = monotonic() + START_SECONDS, monotonic() + LOOK_EVERY
+        while True:
+            try:
+                await engine.ping()
+            except EngineSilent as silence:
+                reason = silence.reason
+            else:
+                return
+            if monotonic() > look:
+                done = await member.host.run(["/bin/sh", "-c", script.LOOK], timeout=5.0)
+                said = plain(done.stdout.decode(errors="replace"), 600)
+                reason = f"{reason}; its log: {said}"
+                if monotonic() > end or said.startswith("dockerd ended"):
+                    raise RetryLater(reason)
+                look = monotonic() + LOOK_EVERY
+            await asyncio.sleep(SHORT)
+
+    # The swarm
+
+    async def _init(self, name: str) -> None:
+        """Return as soon as the manager can take members in, a tenth of a second early.
+
+        The engine answers when its own agent is a member too. It goes on by itself when
+        nobody waits for that answer.
+        """
+        engine = self._engine(name)
+        asked = asyncio.create_task(engine.init_swarm(pool=OVERLAYS, heartbeat=HEARTBEAT))
+        try:
+            while not await _controls(engine):
+                ended, _ = await asyncio.wait({asked}, timeout=SHORT)
+                if ended and not await _controls(engine):
+                    asked.result()
+                    raise RetryLater(f"{engine} made a swarm that it does not manage")
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _join(self, name: str, role: str) -> None:
+        engine = self._engine(name)
+        manager, tokens = await self._ask_manager(_with_tokens, but=name)
+        token = tokens.manager if role == "manager" else tokens.worker
+        try:
+            await engine.join_swarm([manager], token)
+        except EngineRefused:
+            if await self._seat(engine) is None:
+                raise
+
+    async def _leave(self, name: str) -> None:
+        engine = self._engine(name)
+        try:
+            await engine.leave_swarm()
+        except EngineRefused:
+            if (await engine.info()).state != "inactive":
+                raise
+
+    async def _remove(self, id: str) -> None:
+        await self._demote(id)
+        await self._ask_manager(lambda manager: manager.remove_member(id))
+
+    # The members
+
+    async def _await_member(self, name: str) -> None:
+        engine = self._engine(name)
+        end = monotonic() + AWAIT_SECONDS
+        while (reason := await self._absence(engine)) is not None:
+            while await self._listed_ready(engine) is None:
+                if monotonic() > end:
+                    raise RetryLater(reason)
+                await asyncio.sleep(SHORT)
+            if monotonic() > end:
+                raise RetryLater(reason)
+            await asyncio.sleep(SHORT)
+
+    async def _absence(self, engine: Engine) -> str | None:
+        """Why the engine is not ready in the swarm, and may become so; None when it is."""
+        name, info = engine.name, await engine.info()
+        if info.state == "locked":
+            why = f"the swarm on {name} is locked: `docker swarm unlock` there opens it"
+            raise RetryLater(why, delay=15.0)
+        if info.state == "inactive":
+            raise RetryLater(f"{name} is in no swarm")
+        if info.state == "active":
+            seat = await self._ask_manager(lambda manager: manager.member(info.node_id))
+            if seat is None:
+                raise RetryLater(f"{name} is in another swarm")
+            if seat.state == "ready" and seat.reachability != "unreachable":
+                return None
+            return f"{name} is {seat.state} in the swarm: {seat.message}".removesuffix(": ")
+        return f"{name} is {info.state}: {info.error}".removesuffix(": ")
+
+    async def _listed_ready(self, engine: Engine) -> SwarmMember | None:
+        """The one ready member with the engine's address: cheap to ask, and no proof.
+
+        (`/info` runs three programs on the node. A member that was lost is still listed
+        as ready for some seconds.)
+        """
+        seats = await self._ask_manager(Engine.members)
+        here = [seat for seat in seats if seat.address == engine.address and seat.state == "ready"]
+        return here[0] if len(here) == 1 else None
+
+    async def _label(self, name: str, wanted: Mapping[str, str]) -> None:
+        engine = self._engine(name)
+        seat = await self._listed_ready(engine) or await self._seat(engine)
+        if seat is None:
+            raise RetryLater(f"{name} is no member of the swarm yet")
+        id = seat.id
+        await self._ask_manager(lambda manager: manager.update_member(id, labels=wanted))
+
+    async def _demote(self, id: str) -> None:
+        """Make it a worker, and wait until the managers count without it. Absent is demoted."""
+        end = monotonic() + DEMOTE_SECONDS
+        while seat := await self._ask_manager(lambda manager: manager.member(id)):
+            if seat.role == "manager":
+                await self._ask_manager(lambda manager: manager.update_member(id, role="worker"))
+            elif not seat.reachability:
+                return
+            if monotonic() > end:
+                raise RetryLater(f"{seat.hostname} is still one of the swarm's managers")
+            await asyncio.sleep(LONG)
+
+    async def _drain(self, id: str) -> None:
+        """Without a member there is nothing to drain; after its time, the rest is stopped."""
+        if await self._ask_manager(lambda manager: manager.member(id)) is None:
+            return
+        await self._ask_manager(lambda manager: manager.update_member(id, availability="drain"))
+        end = monotonic() + DRAIN_SECONDS
+        while await self._ask_manager(lambda manager: manager.running_tasks(id)):
+            if monotonic() > end:
+                return
+            await asyncio.sleep(LONG)
+
+    async def _seat(self, engine: Engine) -> SwarmMember | None:
+        """The engine's own entry in this swarm's list; None where it is not a member of it."""
+        node_id = (await engine.info()).node_id
+        if not node_id:
+            return None
+        return await self._ask_manager(lambda manager: manager.member(node_id))
+
+    # Whom to ask
+
+    def _member(self, name: str) -> Member:
+        if name not in self.members:
+            raise RetryLater(f"node {name} is not running")
+        return self.members[name]
+
+    def _engine(self, name: str) -> Engine:
+        address = self._member(name).node.address
+        return self.pool.engine(self.cluster.uuid, self.cluster.authority, name, address)
+
+    def _managers(self, *, but: str = "") -> list[Engine]:
+        return [
+            self._engine(name)
+            for name, member in sorted(self.members.items())
+            if member.node.role is Role.MASTER and member.node.address and name != but
+        ]
+
+    async def _ask_manager(self, question: Callable[[Engine], Awaitable[T]], *, but: str = "") -> T:
+        """The answer of the first master that has one; one that just started may need a while.
+
+        A refusal for cause (HTTP 4xx) is an answer: it is raised.
+        """
+        trouble = RetryLater("no master of the cluster is running")
+        end = monotonic() + MANAGER_SECONDS
+        while True:
+            for manager in self._managers(but=but):
+                try:
+                    return await question(manager)
+                except EngineSilent as silence:
+                    trouble = silence
+                except EngineRefused as refusal:
+                    if refusal.status < 500:
+                        raise
+                    trouble = refusal
+            if monotonic() > end:
+                raise trouble
+            await asyncio.sleep(LONG)
+
+
+async def _with_tokens(manager: Engine) -> tuple[str, JoinTokens]:
+    return manager.address, await manager.join_tokens()
+
+
+async def _controls(engine: Engine) -> bool:
+    try:
+        await engine.join_tokens()
+    except EngineRefused:
+        return False
+    return True
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        await engine.ping(timeout=PROOF_SECONDS)
+    except EngineSilent:
+        return False
+    return True

@@ -1,0 +1,221 @@
+"""The steps from what was seen to what is wanted. Pure.
+
+Two things are decided here, and both can be read off the plan's text:
+
+*Where the swarm is.* With a manager that tells its members, the swarm is there and every
+node goes its own way. Without, the masters decide (`_swarm`): one whose disk may
+hold the swarm is started, or waited for; where managers are lost for good and the rest
+has no majority, one of the rest goes on alone; where no master can hold it any more, a
+new swarm is made. What other nodes do with the swarm waits for these steps (the *gate*).
+
+*What each node lacks*, by its Standing: node, engine, membership, role, labels. Each is
+one step, which waits only for what it needs, so that from nothing to everything is one
+plan: the engines of workers start while the first manager makes its swarm.
+
+Managers join one after the other, and leave so, since each changes the majority.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from moorage.clients.docker_wire import SwarmMember
+from moorage.drivers.swarm import steps as verbs
+from moorage.drivers.swarm.naming import node_of, node_specs
+from moorage.drivers.swarm.seen import Standing, SwarmObserved
+from moorage.model.cluster import ClusterSpec
+from moorage.model.node import NodeSpec, Role
+from moorage.model.plan import ENSURE_NODE, Step
+from moorage.planning.nodes import delete_node, node_steps
+
+GIVE_UP = 3
+"""After so many turns in a row, what does not come back by itself is replaced."""
+AWAY = frozenset({Standing.STOPPED, Standing.SILENT, Standing.HUNG})
+"""What such a node's disk holds, it will say when its engine is back."""
+
+
+def reconcile(cluster: ClusterSpec, seen: SwarmObserved) -> list[Step]:
+    """The whole plan; empty when every node is the member that it should be."""
+    return _Plan(cluster, seen).all()
+
+
+class _Plan:
+    def __init__(self, cluster: ClusterSpec, seen: SwarmObserved) -> None:
+        self.cluster = cluster
+        self.seen = seen
+        self.wanted = node_specs(cluster)
+        self.masters = [spec.name for spec in self.wanted if spec.role is Role.MASTER]
+        self.standing = {spec.name: seen.standing(spec.name) for spec in self.wanted}
+        self.given_up = {spec.name for spec in self.wanted if self._is_given_up(spec)}
+        self.steps: dict[str, Step] = {}
+        self.founder: str | None = None
+        """The master that makes a new swarm, of which no node is a member yet."""
+        self.gate: set[str] = set()
+        self.removals: defaultdict[str, set[str]] = defaultdict(set)
+        """By node: the steps that take its predecessors off the swarm's list."""
+        self.manager_turn: set[str] = set()
+        """The last step so far that changes the set of managers."""
+
+    def all(self) -> list[Step]:
+        self._nodes()
+        for spec in self.wanted:
+            self._engine(spec.name)
+        self._swarm()
+        self._stale_members()
+        for spec in self.wanted:
+            if spec.name not in self.given_up:
+                self._membership(spec)
+        for name in sorted(self.seen.nodes.keys() - self.standing.keys()):
+            self._surplus(name)
+        return list(self.steps.values())
+
+    def _add(self, verb: str, node: str, after: Iterable[str] = (), **detail: str) -> str:
+        return self._put(verbs.step(verb, node, after, **detail))
+
+    def _put(self, step: Step) -> str:
+        """Plan the step, to wait for those among `after` that are planned; return its key."""
+        return self.steps.setdefault(
+            step.key, replace(step, after=step.after & self.steps.keys())
+        ).key
+
+    # Nodes and engines
+
+    def _nodes(self) -> None:
+        present = {name: node for name, node in self.seen.nodes.items() if name in self.standing}
+        for step in node_steps(self.wanted, present):
+            self._put(step)
+        for name in sorted(self.given_up):
+            self._put(delete_node(name))  # the next turn makes it anew
+
+    def _is_given_up(self, spec: NodeSpec) -> bool:
+        """Whether to replace a node whose engine never comes: not the last copy of a swarm."""
+        if self.standing[spec.name] is not Standing.SILENT or self.cluster.attempts < GIVE_UP:
+            return False
+        others = set(self.masters) - {spec.name}
+        return spec.role is Role.WORKER or any(
+            self.standing[name] is Standing.IN_SWARM for name in others
+        )
+
+    def _engine(self, name: str) -> None:
+        if name in self.given_up:
+            return
+        if self.standing[name] in {Standing.ABSENT, Standing.STOPPED, Standing.SILENT}:
+            self._add(verbs.START_ENGINE, name, {f"{ENSURE_NODE} {name}"})
+        elif self.standing[name] is Standing.HUNG and self.cluster.attempts >= GIVE_UP:
+            self._add(verbs.START_ENGINE, name, restart="yes")
+
+    def _up(self, name: str) -> set[str]:
+        return {f"{verbs.START_ENGINE} {name}"}
+
+    # The swarm
+
+    def _swarm(self) -> None:
+        if self.seen.members is not None:
+            return
+        holders = [name for name in self.masters if self.standing[name] is Standing.IN_SWARM]
+        away = [
+            name
+            for name in self.masters
+            if self.standing[name] in AWAY and name not in self.given_up
+        ]
+        if away:
+            self.gate = {self._add(verbs.AWAIT_MEMBER, name, self._up(name)) for name in away}
+        elif not holders:
+            self.founder = self.masters[0]
+            self.gate = {self._add(verbs.INIT_SWARM, self.founder, self._up(self.founder))}
+        elif (alone := self._survivor(holders)) is not None:
+            self.gate = {self._add(verbs.FORCE_NEW_CLUSTER, alone)}
+        else:
+            self.gate = {self._add(verbs.AWAIT_MEMBER, holders[0])}
+
+    def _survivor(self, holders: list[str]) -> str | None:
+        """The manager that has to go on alone, since no majority can come back.
+
+        A majority that is there must never be left: there would be two swarms.
+        """
+        minority = 2 * len(holders) <= len(self.masters)
+        stuck = len(self.masters) == 1 and self.cluster.attempts >= GIVE_UP
+        active = [name for name in holders if self._state(name) == "active"]
+        return active[0] if active and (minority or stuck) else None
+
+    def _state(self, name: str) -> str:
+        info = self.seen.info(name)
+        return info.state if info else ""
+
+    def _stale_members(self) -> None:
+        for member in self.seen.stale(self.cluster.name):
+            name = node_of(self.cluster.name, member.hostname)
+            after = self.manager_turn if member.role == "manager" else set()
+            key = self._add(verbs.REMOVE_MEMBER, member.id, after, host=member.hostname)
+            self.removals[name or ""].add(key)
+            if member.role == "manager":
+                self.manager_turn = {key}
+
+    # Members
+
+    def _membership(self, spec: NodeSpec) -> None:
+        name = spec.name
+        standing = self.standing[name]
+        member = self.seen.member(self.cluster.name, name)
+        if name == self.founder:
+            self._label(spec, self.gate)
+            self._add(verbs.AWAIT_MEMBER, name, self.gate)
+        elif standing in {Standing.ABSENT, Standing.BLANK}:
+            self._join(spec, self._up(name))
+        elif self.founder is not None:  # whatever swarm it was in is no more
+            self._join(spec, {self._add(verbs.LEAVE, name, self._up(name))})
+        elif standing in AWAY:
+            if self.seen.members is not None and member is None:
+                self._join(spec, self._up(name))
+            else:
+                after = self.gate - {f"{verbs.AWAIT_MEMBER} {name}"}
+                self._add(verbs.AWAIT_MEMBER, name, self._up(name) | after)
+        elif self.seen.members is not None:
+            self._settled(spec, member)
+
+    def _settled(self, spec: NodeSpec, member: SwarmMember | None) -> None:
+        """An engine that answers and says that it is in a swarm, which can be asked."""
+        name, state = spec.name, self._state(spec.name)
+        lasting = self.cluster.attempts >= GIVE_UP and spec.role is Role.WORKER
+        if member is None or (lasting and state in {"pending", "error"}):
+            self._join(spec, {self._add(verbs.LEAVE, name)})
+            return
+        if spec.role is Role.MASTER and member.role != "manager":
+            key = self._add(verbs.PROMOTE, name, self.manager_turn, id=member.id)
+            self.manager_turn = {key}
+        elif member.state != "ready" or state != "active" or member.reachability == "unreachable":
+            self._add(verbs.AWAIT_MEMBER, name)
+        self._label(spec, (), member)
+
+    def _join(self, spec: NodeSpec, after: set[str]) -> None:
+        after = after | self.gate | self.removals[spec.name]
+        if spec.role is Role.MASTER:
+            after |= self.manager_turn
+        key = self._put(verbs.join(spec.name, spec.role, after))
+        if spec.role is Role.MASTER:
+            self.manager_turn = {key}
+        self._label(spec, {key})
+
+    def _label(
+        self, spec: NodeSpec, after: Iterable[str], member: SwarmMember | None = None
+    ) -> None:
+        if member is None or not spec.labels.items() <= member.labels.items():
+            self._add(verbs.LABEL_NODE, spec.name, after, **spec.labels)
+
+    # Scaling down
+
+    def _surplus(self, name: str) -> None:
+        """A manager's last act is to stop being one, a member's to hand its tasks over."""
+        after: set[str] = set()
+        member = self.seen.member(self.cluster.name, name)
+        if member is not None:
+            if member.role == "manager":
+                after = {self._add(verbs.DEMOTE, name, self.manager_turn, id=member.id)}
+                self.manager_turn = after
+            if self.seen.standing(name) is Standing.IN_SWARM:
+                after = {self._add(verbs.DRAIN, name, after, id=member.id)}
+                after = {self._add(verbs.LEAVE, name, after)}
+            after = {self._add(verbs.REMOVE_MEMBER, member.id, after, host=member.hostname)}
+        self._put(delete_node(name, after=frozenset(after)))

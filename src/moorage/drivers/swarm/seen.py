@@ -1,0 +1,109 @@
+"""A cluster as it was seen, and what follows from it about each node (pure)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from moorage.clients.docker_wire import EngineInfo, SwarmMember
+from moorage.drivers.swarm.naming import node_of
+from moorage.model.node import NodeState, Role
+from moorage.model.ports import Observed
+
+
+class Standing(enum.Enum):
+    """Where a node is on its way into the swarm."""
+
+    ABSENT = "absent"
+    """It has to be made, with an empty disk."""
+    STOPPED = "stopped"
+    SILENT = "silent"
+    """It runs, and its engine doesn't answer. What its disk holds is not known."""
+    HUNG = "hung"
+    """The engine answers, but not about its swarm."""
+    BLANK = "blank"
+    """The engine is in no swarm."""
+    IN_SWARM = "in-swarm"
+    """The engine has a swarm on its disk: this one, or one that is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """What the engine of a running node said of itself.
+
+    `info` is None where it said nothing; `trouble` is why, and `answers` whether it is
+    there at all.
+    """
+
+    info: EngineInfo | None = None
+    answers: bool = True
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmObserved(Observed):
+    """`engines`: by name, those of the nodes that run.
+
+    `members` is None where no manager could tell them; `trouble` is why.
+    """
+
+    engines: Mapping[str, EngineSeen] = field(default_factory=dict)
+    members: tuple[SwarmMember, ...] | None = None
+    trouble: str = ""
+
+    def standing(self, name: str) -> Standing:
+        node = self.nodes.get(name)
+        if node is None or node.state is NodeState.BROKEN:
+            return Standing.ABSENT
+        if node.state is NodeState.STOPPED:
+            return Standing.STOPPED
+        engine = self.engines.get(name, EngineSeen(answers=False))
+        if engine.info is None:
+            return Standing.HUNG if engine.answers else Standing.SILENT
+        return Standing.BLANK if engine.info.state in ("", "inactive") else Standing.IN_SWARM
+
+    def info(self, name: str) -> EngineInfo | None:
+        engine = self.engines.get(name)
+        return engine.info if engine else None
+
+    def member(self, cluster: str, name: str) -> SwarmMember | None:
+        """The node as a member of the swarm, by what its engine says, or else by its host's name.
+
+        An engine that was just made is not the member that its predecessor was.
+        """
+        if (info := self.info(name)) is not None:
+            return next((m for m in self.members or () if m.id == info.node_id), None)
+        if self.standing(name) is Standing.ABSENT:
+            return None
+        return next((m for m in self._unclaimed() if node_of(cluster, m.hostname) == name), None)
+
+    def stale(self, cluster: str) -> list[SwarmMember]:
+        """Members that were nodes of this cluster and whose engines are gone for good.
+
+        Not the members from elsewhere: those are their tenant's business.
+        """
+        known = {
+            name
+            for name in self.nodes
+            if self.standing(name) in {Standing.STOPPED, Standing.SILENT, Standing.HUNG}
+        }
+        return [
+            member
+            for member in self._unclaimed()
+            if (name := node_of(cluster, member.hostname)) is not None and name not in known
+        ]
+
+    def masters_that_control(self) -> list[str]:
+        return [
+            name
+            for name, engine in self.engines.items()
+            if engine.info
+            and engine.info.control
+            and name in self.nodes
+            and self.nodes[name].role is Role.MASTER
+        ]
+
+    def _unclaimed(self) -> list[SwarmMember]:
+        claimed = {engine.info.node_id for engine in self.engines.values() if engine.info}
+        return [member for member in self.members or () if member.id not in claimed]

@@ -1,0 +1,249 @@
+"""The packet filter of an install, as data: what is wanted + what nft lists -> commands.
+
+One table, `inet moorage_<install>`. Its chains are the same whatever clusters there
+are; a cluster is one element in each set, so adding the thousandth costs what the
+first did, and never touches another's.
+
+    @bridges     mrg7                  the clusters' bridges
+    @same        mrg7 . mrg7           from a bridge to itself
+    @sources     mrg7 . 10.128.7.0     the /24 that may come out of a bridge
+    @nets        10.128.7.0            the /24 that is masqueraded on its way out
+    @hosts       20487 : 10.128.7.2    the published port's node
+    @ports       20487 : 2376          and the port there
+
+(Two maps, because nft 1.0.6 can't declare a map to address *and* port in JSON.)
+
+What must hold, and the order of the rules serves it:
+- Bridged frames may pass the forward hook (br_netfilter), so `@same` comes first.
+- A forged source is dropped before anything believes connection tracking: a node
+  could otherwise write into the connections of another cluster's nodes.
+- Links of other installs (`mrg*`, not in our sets) are strangers, not ours to judge
+  among themselves.
+- A bridge that is no uplink belongs to other guests of this machine (an engine's
+  docker0, a hypervisor's virbr0), whose own rules may rely on a policy that
+  `forwarding` has to soften for us: nodes stay out of them.
+- An accept ends our chain only; a drop is final for every chain of the machine.
+
+The first rule's comment is a digest of all of them: that is how a table of an older
+Moorage, or with other uplinks, is told and written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+from moorage.clients.nft import Command, Listed
+from moorage.networks.layout import PREFIX, Segment
+
+FAMILY = "inet"
+Rule = list[dict[str, Any]]
+
+_SETS: Mapping[str, object] = {
+    "bridges": "ifname",
+    "same": ["ifname", "ifname"],
+    "sources": ["ifname", "ipv4_addr"],
+    "nets": "ipv4_addr",
+}
+_MAPS: Mapping[str, str] = {"hosts": "ipv4_addr", "ports": "inet_service"}
+_CHAINS: Mapping[str, tuple[str, str, int]] = {
+    "forward": ("filter", "forward", 0),
+    "input": ("filter", "input", 0),
+    "prerouting": ("nat", "prerouting", -100),
+    "output": ("nat", "output", -100),
+    "postrouting": ("nat", "postrouting", 100),
+}
+_MASK = "255.255.255.0"
+_OURS = f"{PREFIX}*"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is in force. `published`: port of this machine -> (address, port) of a node."""
+
+    digest: str = ""
+    bridges: frozenset[str] = frozenset()
+    published: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, listed: Iterable[Listed] | None) -> Seen:
+        """From nft's listing of the table; None (no table) is nothing in force."""
+        elements: dict[str, list[Any]] = {}
+        comments: list[str] = []
+        for each in listed or ():
+            for kind, found in each.items():
+                if kind in {"set", "map"}:
+                    elements[found["name"]] = found.get("elem", [])
+                elif kind == "rule" and "comment" in found:
+                    comments.append(found["comment"])
+        ports = {int(key): int(port) for key, port in elements.get("ports", ())}
+        return cls(
+            digest="".join(comments),
+            bridges=frozenset(elements.get("bridges", ())),
+            published={
+                int(key): (address, ports.get(int(key), 0))
+                for key, address in elements.get("hosts", ())
+            },
+        )
+
+
+def table(install: str) -> str:
+    return f"moorage_{install}"
+
+
+def opened(install: str, uplinks: Sequence[str], segment: Segment, seen: Seen) -> list[Command]:
+    """The commands after which the segment is guarded. None when it is already."""
+    chains = _chains(uplinks)
+    digest = _digest(chains)
+    commands = [] if seen.digest == digest else _frame(install, chains, digest)
+    if commands or segment.bridge not in seen.bridges:
+        commands += [_element("add", install, *each) for each in _elements(segment)]
+    return commands
+
+
+def published(
+    install: str, segment: Segment, address: IPv4Address, port: int, seen: Seen
+) -> list[Command]:
+    """The commands after which the segment's port leads to `address:port`."""
+    if seen.published.get(segment.port) == (str(address), port):
+        return []
+    return [
+        *_withdrawn(install, segment, seen),
+        _element("add", install, "hosts", [segment.port, str(address)]),
+        _element("add", install, "ports", [segment.port, port]),
+    ]
+
+
+def closed(install: str, segment: Segment, seen: Seen) -> list[Command]:
+    """The commands after which nothing is left of the segment; with the last, of the table."""
+    if seen == Seen():
+        return []
+    if not seen.bridges - {segment.bridge}:
+        return [{"delete": {"table": {"family": FAMILY, "name": table(install)}}}]
+    commands = _withdrawn(install, segment, seen)
+    if segment.bridge in seen.bridges:
+        commands += [_element("delete", install, *each) for each in _elements(segment)]
+    return commands
+
+
+def _elements(segment: Segment) -> list[tuple[str, object]]:
+    bridge, network = segment.bridge, str(segment.network.network_address)
+    return [
+        ("bridges", bridge),
+        ("same", {"concat": [bridge, bridge]}),
+        ("sources", {"concat": [bridge, network]}),
+        ("nets", network),
+    ]
+
+
+def _withdrawn(install: str, segment: Segment, seen: Seen) -> list[Command]:
+    if segment.port not in seen.published:
+        return []
+    address, port = seen.published[segment.port]
+    return [
+        _element("delete", install, "hosts", [segment.port, address]),
+        _element("delete", install, "ports", [segment.port, port]),
+    ]
+
+
+def _element(verb: str, install: str, name: str, element: object) -> Command:
+    place = {"family": FAMILY, "table": table(install), "name": name}
+    return {verb: {"element": {**place, "elem": [element]}}}
+
+
+def _frame(install: str, chains: Mapping[str, Sequence[Rule]], digest: str) -> list[Command]:
+    """The table without its elements; those that are in it stay."""
+    place: dict[str, object] = {"family": FAMILY, "table": table(install)}
+    commands: list[Command] = [{"add": {"table": {"family": FAMILY, "name": table(install)}}}]
+    for name, kind in _SETS.items():
+        commands.append({"add": {"set": {**place, "name": name, "type": kind}}})
+    for name, value in _MAPS.items():
+        key = {"type": "inet_service", "map": value}
+        commands.append({"add": {"map": {**place, "name": name, **key}}})
+    for name, (kind, hook, priority) in _CHAINS.items():
+        how = {"type": kind, "hook": hook, "prio": priority, "policy": "accept"}
+        commands.append({"add": {"chain": {**place, "name": name, **how}}})
+        commands.append({"flush": {"chain": {**place, "name": name}}})
+    comment = {"comment": digest}
+    for name, rules in chains.items():
+        for rule in rules:
+            commands.append({"add": {"rule": {**place, "chain": name, "expr": rule, **comment}}})
+            comment = {}
+    return commands
+
+
+def _digest(chains: Mapping[str, Sequence[Rule]]) -> str:
+    text = json.dumps([_SETS, _MAPS, _CHAINS, chains])
+    return f"rules {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
+    """Every rule, a chain at a time. `uplinks`: the links of the machine's default routes."""
+    into, out = {"meta": {"key": "iifname"}}, {"meta": {"key": "oifname"}}
+    accept, drop = {"accept": None}, {"drop": None}
+    from_us, to_us = _is(into, "@bridges"), _is(out, "@bridges")
+    known = {"ct": {"key": "state"}}
+    network = {"&": [_payload("ip", "saddr"), _MASK]}
+    forged = _not({"concat": [into, network]}, "@sources")
+    going_on = _in(known, ["established", "related"])
+    bridged = _is({"meta": {"key": "oifkind"}}, "bridge")
+    ipv4, ipv6 = (_is({"meta": {"key": "nfproto"}}, name) for name in ("ipv4", "ipv6"))
+    local = _is({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
+    loopback = {"prefix": {"addr": "127.0.0.0", "len": 8}}
+    key = _payload("tcp", "dport")
+    lead = {
+        "dnat": {
+            "family": "ip",
+            "addr": {"map": {"key": key, "data": "@hosts"}},
+            "port": {"map": {"key": key, "data": "@ports"}},
+        }
+    }
+    return {
+        "forward": [
+            [_is({"concat": [into, out]}, "@same"), accept],
+            [ipv6, from_us, drop],
+            [ipv6, to_us, drop],
+            [from_us, forged, drop],
+            [from_us, _is(out, _OURS), drop],
+            [_is(into, _OURS), to_us, drop],
+            [going_on, accept],
+            [to_us, _in({"ct": {"key": "status"}}, "dnat"), accept],
+            [to_us, drop],
+            [from_us, bridged, *([_not(out, {"set": sorted(uplinks)})] if uplinks else []), drop],
+        ],
+        "input": [
+            [ipv6, from_us, drop],
+            [from_us, forged, drop],
+            [from_us, going_on, accept],
+            [from_us, drop],
+        ],
+        "prerouting": [[ipv4, _not(into, _OURS), local, lead]],
+        "output": [[ipv4, local, _not(_payload("ip", "daddr"), loopback), lead]],
+        "postrouting": [
+            [_is(network, "@nets"), _not(out, _OURS), _not(out, "lo"), {"masquerade": None}]
+        ],
+    }
+
+
+def _payload(protocol: str, name: str) -> dict[str, object]:
+    return {"payload": {"protocol": protocol, "field": name}}
+
+
+def _match(op: str, left: object, right: object) -> dict[str, object]:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def _is(left: object, right: object) -> dict[str, object]:
+    return _match("==", left, right)
+
+
+def _not(left: object, right: object) -> dict[str, object]:
+    return _match("!=", left, right)
+
+
+def _in(left: object, right: object) -> dict[str, object]:
+    return _match("in", left, right)
