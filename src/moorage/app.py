@@ -31,9 +31,9 @@ from moorage.conductor.world import World
 from moorage.identity.clouds import save_cloud
 from moorage.identity.embedded import EmbeddedKeystone, KeystoneSpec
 from moorage.identity.validator import KeystoneValidator
-from moorage.model.errors import Refused
+from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
-from moorage.model.ports import AnyDriver, NodeProvider
+from moorage.model.ports import AnyDriver, Closes, NodeProvider
 from moorage.networks import LocalNetwork
 from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider
@@ -160,16 +160,27 @@ async def _serve(settings: Settings) -> None:
         credentials = await stack.enter_async_context(_keystone(settings))
         keystone = await stack.enter_async_context(KeystoneClient(credentials))
         found, known = providers(settings), drivers(settings)
+        for driver in known.values():
+            if isinstance(driver, Closes):
+                stack.push_async_callback(driver.aclose)
         flavors = {flavor.name: flavor for flavor in FLAVORS}
         catalogue = Catalogue(FLAVORS, known, found, settings.provider)
         limits = Limits(settings.quota_clusters, settings.quota_nodes)
         world = World(known, found, flavors, ClusterAuthority, settings.heal_seconds)
         conductor = Conductor(store, world)
+
+        async def ready() -> None:
+            if conducting.done():
+                raise RetryLater("the conductor has ended")
+            await store.claims.next_due()
+
         api = create_api(
             templates=TemplateService(store, catalogue),
             clusters=ClusterService(store, catalogue, limits),
             certificates=CertificateService(store),
             validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
+            ready=ready,
+            identity_url=credentials.auth_url,
         )
         conducting = asyncio.create_task(conductor.run())
         listening = asyncio.create_task(_listen(api, settings, stop))

@@ -207,3 +207,10 @@ class Watches(Protocol):
     def changes(self) -> AsyncIterator[str]:
         """The owner of each node that changed, as it happens. A hint, no guarantee."""
         ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A plugin that keeps something open."""
+
+    async def aclose(self) -> None: ...

@@ -70,10 +70,17 @@ def other_bridges() -> bool:
         )
 
 
-def make_bridge(segment: Segment, install: str, alias: str, mtu: int) -> None:
-    """The segment's bridge, up, with the gateway's address; Refused where it is not ours.
+def refuse_strangers(segment: Segment, install: str) -> None:
+    """Refused where a link with one of the segment's names is another install's."""
+    for name, alias in listed(segment.bridge).items():
+        if segment.has(name) and alias and alias.split()[:2] != ["moorage", install]:
+            raise Refused(f"the link {name} is in the way; it is marked {alias!r}")
 
-    What an earlier owner of the slot left there goes.
+
+def make_bridge(segment: Segment, install: str, alias: str, mtu: int) -> None:
+    """The segment's bridge, up, with the gateway's address.
+
+    What an earlier owner of the slot left there goes. Raises Refused as `refuse_strangers`.
     """
     with _netlink() as wire:
         found = _find(wire, segment.bridge)
@@ -125,15 +132,11 @@ def detach(segment: Segment, index: int) -> None:
 def remove(segment: Segment, install: str) -> None:
     """Take the segment's links away, all at once (each waits for the kernel some 20 ms).
 
-    Refused, before anything is removed, where the bridge is another install's.
+    Raises Refused, before anything is removed, as `refuse_strangers`.
     """
+    refuse_strangers(segment, install)
     with _netlink() as wire:
         found = [link for link in wire.get_links() if segment.has(link.get("ifname"))]
-    for link in found:
-        marks = (link.get("ifalias") or "").split()
-        if marks and marks[:2] != ["moorage", install]:
-            name = link.get("ifname")
-            raise Refused(f"the link {name} is in the way; it is marked {' '.join(marks)!r}")
 
     def delete(index: int) -> None:
         with _netlink() as wire:

@@ -65,6 +65,7 @@ class LocalNetwork:
     async def open(self, owner: str, slot: int) -> None:
         """Raises Refused where a link of another install has the slot's name."""
         segment = self._segment(slot)
+        await asyncio.to_thread(links.refuse_strangers, segment, self._install)
         uplinks = await asyncio.to_thread(links.uplinks)
         async with self._table:
             seen = await self._seen()

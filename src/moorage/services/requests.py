@@ -19,7 +19,7 @@ class NewTemplate:
     name: str | None = None
     flavor_id: str | None = None
     master_flavor_id: str | None = None
-    labels: Mapping[str, str] | None = None
+    labels: Mapping[str, object] | str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     public: bool = False
     hidden: bool = False
@@ -39,7 +39,7 @@ class NewCluster:
     master_count: int | None = None
     flavor_id: str | None = None
     master_flavor_id: str | None = None
-    labels: Mapping[str, str] | None = None
+    labels: Mapping[str, object] | str | None = None
     merge_labels: bool = False
     create_timeout: int | None = None
     options: Mapping[str, object] = field(default_factory=dict)

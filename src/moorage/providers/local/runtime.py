@@ -101,15 +101,16 @@ class Runc:
         """End everything in the container and forget it. What is absent is destroyed."""
         if init := self.init(container):
             await kill(init)
-        if (self.root / container).exists():
-            try:
-                await self._do("delete", "--force", container)
-            except RetryLater:
-                # A state that runc can't read (it died while writing) and that has no live
-                # process behind it: the directory is all that there is.
-                if self.init(container) is not None:
-                    raise
-                shutil.rmtree(self.root / container, ignore_errors=True)
+        if not (self.root / container).exists():
+            return  # and leave the empty root to the neighbour who may just have made it
+        try:
+            await self._do("delete", "--force", container)
+        except RetryLater:
+            # A state that runc can't read (it died while writing) and that has no live
+            # process behind it: the directory is all that there is.
+            if self.init(container) is not None:
+                raise
+            shutil.rmtree(self.root / container, ignore_errors=True)
         with contextlib.suppress(OSError):  # others are there
             self.root.rmdir()
             self.root.parent.rmdir()

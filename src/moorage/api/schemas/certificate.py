@@ -1,0 +1,44 @@
+"""Certificates on the wire."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from moorage.api.links import Link, links
+from moorage.api.schemas.common import Sent
+
+
+class CertificateCreate(Sent):
+    """`POST /v1/certificates`: a request to sign. `csr` is PEM."""
+
+    cluster_uuid: str
+    csr: str
+    ca_cert_type: str | None = None
+
+
+class CertificateBody(TypedDict):
+    """`pem` is a cluster's CA certificate, or the one that was signed for `csr`."""
+
+    cluster_uuid: str
+    csr: str | None
+    pem: str
+    ca_cert_type: str | None
+    links: list[Link]
+
+
+_BODY = TypeAdapter(CertificateBody)
+
+
+def certificate_json(
+    cluster_uuid: str, pem: str, base: str, *, csr: str | None = None, kind: str | None = None
+) -> bytes:
+    return _BODY.dump_json(
+        {
+            "cluster_uuid": cluster_uuid,
+            "csr": csr,
+            "pem": pem,
+            "ca_cert_type": kind,
+            "links": links(base, "certificates", cluster_uuid),
+        }
+    )
