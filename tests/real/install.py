@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ class Install:
         url = f"http://127.0.0.1:{self.keystone_port}/v3/auth/tokens"
         answer = _request("POST", url, body, {})
         assert answer.status == 201, answer
-        return answer.headers["X-Subject-Token"]
+        return answer.headers["x-subject-token"]
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         return _request(method, self.url + path, body, headers)
@@ -247,9 +248,13 @@ def _request(method: str, url: str, body: Any, headers: dict[str, str]) -> Answe
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
             request, timeout=30
         ) as answer:
-            return Answer(answer.status, _parsed(answer.read()), dict(answer.headers))
+            return Answer(answer.status, _parsed(answer.read()), _lower(answer.headers))
     except urllib.error.HTTPError as error:
-        return Answer(error.code, _parsed(error.read()), dict(error.headers))
+        return Answer(error.code, _parsed(error.read()), _lower(error.headers))
+
+
+def _lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _parsed(data: bytes) -> Any:

@@ -55,6 +55,8 @@ def _processes(words: tuple[str, ...]) -> Iterator[str]:
             argv = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             uid = entry.stat().st_uid
             groups = (entry / "cgroup").read_text()
+            if "\nState:\tZ" in (entry / "status").read_text():
+                continue  # it is gone; whoever inherited it has yet to notice
         except (FileNotFoundError, ProcessLookupError):
             continue
         ours = uid >= FIRST_SUBID or "/moorage" in groups

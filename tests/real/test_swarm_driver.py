@@ -152,7 +152,9 @@ async def test_scaling_down_moves_the_tasks_first(site: Site) -> None:
         "docker service create -d --no-resolve-image --name page --replicas 6"
         " --stop-grace-period 1s page:1 /bin/busybox sleep 600",
     )
-    running = "docker service ps page -f desired-state=running --format '{{.Node}} {{.CurrentState}}'"
+    running = (
+        "docker service ps page -f desired-state=running --format '{{.Node}} {{.CurrentState}}'"
+    )
     for _ in range(200):
         tasks = await shell(site, "master-0", running)
         if tasks.count("Running") == 6:

@@ -134,7 +134,6 @@ class Machine:
                 "iptables-nft -S",
                 "iptables-legacy -S",
                 "sysctl net.ipv4.ip_forward",
-                "ls /run",
             )
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moorage.api import errors
-from moorage.api.authentication import PUBLIC, Authentication
+from moorage.api.authentication import Authentication
 from moorage.api.context import context_of
 from moorage.api.limits import Limits
+from moorage.api.openapi import describe
 from moorage.api.requests import Requests
 from moorage.api.routes import certificates as certificate_routes
 from moorage.api.routes import clusters as cluster_routes
@@ -60,27 +60,18 @@ def create_api(
     api.include_router(template_routes.routes(templates))
     api.include_router(cluster_routes.routes(clusters))
     api.include_router(certificate_routes.routes(certificates, clusters))
-    _describe_token(api)
+    describe(api)
     return api
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     """What FastAPI itself refuses; all else reaches `Requests`."""
+    if isinstance(error, HTTPException) and error.status_code in {404, 405}:
+        what = errors.shown(request.scope["path"])
+        detail = (
+            f"There is nothing at {what}."
+            if error.status_code == 404
+            else f"{request.method} is not for {what}."
+        )
+        error = HTTPException(error.status_code, detail, error.headers)
     return errors.response(error, context_of(request).request_id)
-
-
-def _describe_token(api: FastAPI) -> None:
-    """Tell OpenAPI of X-Auth-Token, which `Authentication` and no route asks for."""
-    described = api.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = described()
-        schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes["token"] = {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}
-        schema["security"] = [{"token": []}]
-        for path in PUBLIC & schema["paths"].keys():
-            for operation in schema["paths"][path].values():
-                operation["security"] = []
-        return schema
-
-    api.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's manual has it

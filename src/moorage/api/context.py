@@ -23,6 +23,8 @@ class Context:
     minor: int = 1
     base_url: str = ""
     caller: Caller | None = None
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Sent with the answer, whatever it is."""
 
     def put(self, scope: MutableMapping[str, Any]) -> None:
         scope[_KEY] = self

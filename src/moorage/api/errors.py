@@ -13,11 +13,12 @@ import http
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from moorage.model.errors import (
     Conflict,
@@ -29,6 +30,26 @@ from moorage.model.errors import (
     RetryLater,
     Unauthenticated,
 )
+
+
+class Error(TypedDict):
+    """One error. `code` is for programs, `title` and `detail` for people."""
+
+    request_id: str
+    code: str
+    status: int
+    title: str
+    detail: str
+    links: list[str]
+    min_version: NotRequired[str]
+    max_version: NotRequired[str]
+
+
+class Errors(TypedDict):
+    """The body of every refusal but 401."""
+
+    errors: list[Error]
+
 
 _STATUS: Mapping[type[Refused], int] = {
     Invalid: 400,

@@ -38,18 +38,15 @@ class Requests:
             # magnumclient asks for /v1/clusters/?limit=1, and means /v1/clusters?limit=1
             scope["path"] = scope["path"].rstrip("/") or "/"
         context = Context(base_url=base_url(scope, trust_proxy=self._trust_proxy))
+        context.headers.append((b"x-openstack-request-id", context.request_id.encode()))
         context.put(scope)
-        request_id = context.request_id.encode()
         status = 0
 
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-openstack-request-id", request_id),
-                ]
+                message["headers"] = [*message.get("headers", ()), *context.headers]
             await send(message)
 
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moorage.api import errors
 from moorage.api.context import context_in
@@ -49,13 +49,6 @@ class Versions:
             await self._app(scope, receive, send)
             return
         context = context_in(scope)
-        answered = _BOUNDS
-
-        async def send_versioned(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *answered]
-            await send(message)
-
         asked = next((value for name, value in scope["headers"] if name == _HEADER), None)
         try:
             context.minor = LEAST if asked is None else minor_version(asked.decode("latin-1"))
@@ -63,10 +56,11 @@ class Versions:
             answer = errors.not_acceptable(
                 str(error), context.request_id, least=f"1.{LEAST}", most=f"1.{MOST}"
             )
-            await answer(scope, receive, send_versioned)
+            context.headers += _BOUNDS
+            await answer(scope, receive, send)
             return
-        answered = _HEADERS[context.minor]
-        await self._app(scope, receive, send_versioned)
+        context.headers += _HEADERS[context.minor]
+        await self._app(scope, receive, send)
 
 
 def minor_version(header: str) -> int:

@@ -47,7 +47,8 @@ PORT = 2376
 SWARM_PORT = 2377
 NAME = "moorage-conductor"
 """The common name that engines see."""
-ANSWER_BYTES = 8 << 20
+ANSWER_BYTES = 4 << 20
+ARCHIVE = "application/x-tar"
 IDLE_SECONDS = 5.0
 RENEW_SECONDS = 3600.0
 """Long before a client certificate ends."""
@@ -81,6 +82,8 @@ class _Answer(aiohttp.ClientResponse):
         await super().start(connection)
         if self.status in {301, 302, 303, 307, 308}:
             raise Untrusted(f"answered with a redirect ({self.status})")
+        if self.content_type == ARCHIVE:
+            raise Untrusted("answered with an archive")  # which aiodocker would open
         return self
 
     async def read(self) -> bytes:
@@ -111,21 +114,25 @@ class _Session:
         young = monotonic() - self.born < RENEW_SECONDS
         return young and self.certificate == certificate and not self.http.closed
 
-    def docker(self, address: str) -> aiodocker.Docker:
-        if address not in self.engines:
-            self.engines[address] = aiodocker.Docker(
-                url=f"https://{address}:{PORT}",
+    def docker(self, url: str) -> aiodocker.Docker:
+        if url not in self.engines:
+            self.engines[url] = aiodocker.Docker(
+                url=url,
                 connector=self.http.connector,
                 session=self.http,
                 timeout=self.http.timeout,
             )
-        return self.engines[address]
+        return self.engines[url]
 
 
 class EnginePool:
-    """The engines of all clusters. Belongs to one event loop; `aclose` when it ends."""
+    """The engines of all clusters, which listen on `port`.
 
-    def __init__(self, *, clusters: int = CLUSTERS) -> None:
+    Belongs to one event loop; `aclose` when it ends.
+    """
+
+    def __init__(self, *, clusters: int = CLUSTERS, port: int = PORT) -> None:
+        self.port = port
         self._most = clusters
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
@@ -221,7 +228,11 @@ class Engine:
         self.address = address
 
     def __repr__(self) -> str:
-        return f"engine of {self.name} at {self.address}:{PORT}"
+        return f"engine of {self.name} at {self.address}:{self._pool.port}"
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}:{self._pool.port}"
 
     async def ping(self, *, timeout: float = 2.0) -> None:
         """Whether it answers at all."""
@@ -334,7 +345,7 @@ class Engine:
     ) -> AsyncIterator[aiodocker.Docker]:
         """aiodocker's client, and its errors turned into ours. `anew`: asks for the version too."""
         with self._pool.session(self._owner, self._authority) as session:
-            docker = session.docker(self.address)
+            docker = session.docker(self.url)
             try:
                 async with asyncio.timeout(timeout):
                     if anew or docker.api_version == "auto":
@@ -357,7 +368,7 @@ class Engine:
 
     async def _api_version(self, http: aiohttp.ClientSession) -> str:
         """The API's newest version there (header of /_ping, which costs the engine nothing)."""
-        async with http.get(f"https://{self.address}:{PORT}/_ping") as answer:
+        async with http.get(f"{self.url}/_ping") as answer:
             await answer.read()
             version = answer.headers.get("Api-Version", "")
             if answer.status != 200 or not re.fullmatch(r"1\.\d{1,3}", version):

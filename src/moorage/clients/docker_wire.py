@@ -7,7 +7,7 @@ out is empty; one of another type is a ValidationError (a ValueError).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ def plain(text: str, most: int = 200) -> str:
 
 
 Text = Annotated[str, AfterValidator(plain)]
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{0,64}$")]
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,64}$")]
 """A swarm's own identifiers. They become parts of paths."""
 Token = Annotated[str, StringConstraints(pattern=r"^SWMTKN-[A-Za-z0-9-]{1,200}$")]
 
@@ -50,7 +50,7 @@ class EngineInfo(_Wire):
 
     version: Text = _at("ServerVersion")
     state: Text = _at("Swarm", "LocalNodeState")
-    node_id: Id = _at("Swarm", "NodeID")
+    node_id: Id | Literal[""] = _at("Swarm", "NodeID")
     control: bool = _at("Swarm", "ControlAvailable", default=False)
     error: Text = _at("Swarm", "Error")
 
@@ -63,7 +63,7 @@ class SwarmMember(_Wire):
     `index`.
     """
 
-    id: Id = _at("ID")
+    id: Id = Field(validation_alias="ID")
     index: int = _at("Version", "Index", default=0)
     spec: Mapping[str, Any] = Field(default_factory=dict, validation_alias="Spec", repr=False)
     role: Text = _at("Spec", "Role")
@@ -90,5 +90,8 @@ class Task(_Wire):
     state: Text = _at("Status", "State")
 
 
-MemberList = TypeAdapter(list[SwarmMember])
+MOST_MEMBERS = 1000
+MemberList: TypeAdapter[list[SwarmMember]] = TypeAdapter(
+    Annotated[list[SwarmMember], Field(max_length=MOST_MEMBERS)]
+)
 TaskList = TypeAdapter(list[Task])

@@ -17,8 +17,9 @@ What must hold, and the order of the rules serves it:
 - Bridged frames may pass the forward hook (br_netfilter), so `@same` comes first.
 - A forged source is dropped before anything believes connection tracking: a node
   could otherwise write into the connections of another cluster's nodes.
-- Links of other installs (`mrg*`, not in our sets) are strangers, not ours to judge
-  among themselves.
+- What comes from a node (`mrg*`: of any install) into another cluster is dropped before
+  a DNAT can excuse it. Each install guards its own clusters so; what other installs'
+  links do among themselves is not ours to judge.
 - A bridge that is no uplink belongs to other guests of this machine (an engine's
   docker0, a hypervisor's virbr0), whose own rules may rely on a policy that
   `forwarding` has to soften for us: nodes stay out of them.
@@ -206,9 +207,7 @@ def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
         "forward": [
             [_is({"concat": [into, out]}, "@same"), accept],
             [ipv6, from_us, drop],
-            [ipv6, to_us, drop],
             [from_us, forged, drop],
-            [from_us, _is(out, _OURS), drop],
             [_is(into, _OURS), to_us, drop],
             [going_on, accept],
             [to_us, _in({"ct": {"key": "status"}}, "dnat"), accept],
@@ -216,7 +215,6 @@ def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
             [from_us, bridged, *([_not(out, {"set": sorted(uplinks)})] if uplinks else []), drop],
         ],
         "input": [
-            [ipv6, from_us, drop],
             [from_us, forged, drop],
             [from_us, going_on, accept],
             [from_us, drop],

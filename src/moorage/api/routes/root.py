@@ -16,13 +16,13 @@ Ready = Callable[[], Awaitable[None]]
 """Returns where Moorage can do its work; raises RetryLater with what is missing."""
 
 COLLECTIONS = ("clusters", "clustertemplates", "certificates")
-_READ = ["GET", "HEAD"]
 
 
 def routes(ready: Ready) -> APIRouter:
     router = APIRouter(tags=["versions and health"])
 
-    @router.api_route("/", methods=_READ)
+    @router.head("/", include_in_schema=False)
+    @router.get("/")
     async def list_versions(request: Request) -> Response:
         """gophercloud reads `min_version` and `max_version`; keystoneauth `id` and `links`."""
         return JSONResponse(
@@ -41,7 +41,8 @@ def routes(ready: Ready) -> APIRouter:
             }
         )
 
-    @router.api_route("/v1", methods=_READ)
+    @router.head("/v1", include_in_schema=False)
+    @router.get("/v1")
     async def show_version(request: Request) -> Response:
         base = context_of(request).base_url
         body: dict[str, Any] = {
@@ -61,12 +62,14 @@ def routes(ready: Ready) -> APIRouter:
             body[name] = [_link(f"{base}/v1/{name}/"), _link(f"{base}/{name}/", "bookmark")]
         return JSONResponse(body)
 
-    @router.api_route("/healthz", methods=_READ)
+    @router.head("/healthz", include_in_schema=False)
+    @router.get("/healthz")
     async def show_health() -> Response:
         """This process answers; that is all it says."""
         return JSONResponse({"status": "ok"})
 
-    @router.api_route("/readyz", methods=_READ)
+    @router.head("/readyz", include_in_schema=False)
+    @router.get("/readyz")
     async def show_readiness() -> Response:
         """503 with the reason until Moorage can do its work."""
         await ready()

@@ -110,10 +110,9 @@ class Acts:
                 return
             if monotonic() > look:
                 done = await member.host.run(["/bin/sh", "-c", script.LOOK], timeout=5.0)
-                said = plain(done.stdout.decode(errors="replace"), 600)
-                reason = f"{reason}; its log: {said}"
-                if monotonic() > end or said.startswith("dockerd ended"):
-                    raise RetryLater(reason)
+                said = plain(done.stdout.decode(errors="replace")[-400:], 400)
+                if monotonic() > end or done.returncode:
+                    raise RetryLater(f"{reason}; its log ends with: {said}")
                 look = monotonic() + LOOK_EVERY
             await asyncio.sleep(SHORT)
 
@@ -156,7 +155,10 @@ class Acts:
                 raise
 
     async def _remove(self, id: str) -> None:
-        await self._demote(id)
+        """Only a manager that the majority is counted with has to be demoted (and can be)."""
+        seat = await self._ask_manager(lambda manager: manager.member(id))
+        if seat is not None and seat.reachability:
+            await self._demote(id)
         await self._ask_manager(lambda manager: manager.remove_member(id))
 
     # The members
@@ -221,13 +223,13 @@ class Acts:
             await asyncio.sleep(LONG)
 
     async def _drain(self, id: str) -> None:
-        """Without a member there is nothing to drain; after its time, the rest is stopped."""
+        """Without a member there is nothing to drain; after its time, what runs is stopped."""
         if await self._ask_manager(lambda manager: manager.member(id)) is None:
             return
         await self._ask_manager(lambda manager: manager.update_member(id, availability="drain"))
         end = monotonic() + DRAIN_SECONDS
-        while await self._ask_manager(lambda manager: manager.running_tasks(id)):
-            if monotonic() > end:
+        while monotonic() < end:
+            if not await self._ask_manager(lambda manager: manager.running_tasks(id)):
                 return
             await asyncio.sleep(LONG)
 
@@ -250,18 +252,20 @@ class Acts:
         return self.pool.engine(self.cluster.uuid, self.cluster.authority, name, address)
 
     def _managers(self, *, but: str = "") -> list[Engine]:
+        """Who may be one: the masters first, then the workers, which a tenant may promote."""
+        names = sorted(
+            self.members, key=lambda n: (self.members[n].node.role is not Role.MASTER, n)
+        )
         return [
-            self._engine(name)
-            for name, member in sorted(self.members.items())
-            if member.node.role is Role.MASTER and member.node.address and name != but
+            self._engine(name) for name in names if self.members[name].node.address and name != but
         ]
 
     async def _ask_manager(self, question: Callable[[Engine], Awaitable[T]], *, but: str = "") -> T:
-        """The answer of the first master that has one; one that just started may need a while.
+        """The answer of the first manager that has one; one that just started may need a while.
 
         A refusal for cause (HTTP 4xx) is an answer: it is raised.
         """
-        trouble = RetryLater("no master of the cluster is running")
+        trouble = RetryLater("no manager of the swarm is running")
         end = monotonic() + MANAGER_SECONDS
         while True:
             for manager in self._managers(but=but):

@@ -95,10 +95,10 @@ setsid sh -c '
 """
 
 LOOK = f"""{_ENGINES}
-[ -n "$(engines)" ] || echo 'dockerd ended'
-tail -n 5 {LOG}
+grep -v -e level=info -e level=debug {LOG} | tail -n 3
+[ -n "$(engines)" ]
 """
-"""What became of an engine that does not answer."""
+"""What an engine says that does not answer; it fails where the engine has ended."""
 
 
 def config(labels: Mapping[str, str]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ async def _members(
 ) -> tuple[tuple[SwarmMember, ...] | None, str]:
     """The swarm's list, from the first manager that has it; else None, and why."""
     trouble = ""
-    for name in seen.masters_that_control():
+    for name in seen.managers():
         engine = pool.engine(cluster.uuid, cluster.authority, name, members[name].node.address)
         try:
             return tuple(await engine.members()), ""

@@ -32,6 +32,8 @@ from moorage.planning.nodes import delete_node, node_steps
 
 GIVE_UP = 3
 """After so many turns in a row, what does not come back by itself is replaced."""
+REMOVALS = 50
+"""Removed in one plan at the most: a list may be longer than its cluster ever was."""
 AWAY = frozenset({Standing.STOPPED, Standing.SILENT, Standing.HUNG})
 """What such a node's disk holds, it will say when its engine is back."""
 
@@ -112,43 +114,49 @@ class _Plan:
     # The swarm
 
     def _swarm(self) -> None:
-        if self.seen.members is not None:
-            return
         holders = [name for name in self.masters if self.standing[name] is Standing.IN_SWARM]
+        active = [name for name in holders if self._state(name) == "active"]
         away = [
             name
             for name in self.masters
             if self.standing[name] in AWAY and name not in self.given_up
         ]
-        if away:
+        if self.seen.members is not None:
+            if active and self._majority_is_lost(self.seen.members):
+                self.gate = {self._add(verbs.FORCE_NEW_CLUSTER, active[0])}
+        elif away:
             self.gate = {self._add(verbs.AWAIT_MEMBER, name, self._up(name)) for name in away}
         elif not holders:
             self.founder = self.masters[0]
             self.gate = {self._add(verbs.INIT_SWARM, self.founder, self._up(self.founder))}
-        elif (alone := self._survivor(holders)) is not None:
-            self.gate = {self._add(verbs.FORCE_NEW_CLUSTER, alone)}
+        elif active and self._is_stuck(holders):
+            self.gate = {self._add(verbs.FORCE_NEW_CLUSTER, active[0])}
         else:
             self.gate = {self._add(verbs.AWAIT_MEMBER, holders[0])}
 
-    def _survivor(self, holders: list[str]) -> str | None:
-        """The manager that has to go on alone, since no majority can come back.
+    def _majority_is_lost(self, members: Iterable[SwarmMember]) -> bool:
+        """Whether the managers that are left can't be, or won't long be, a majority."""
+        managers = {member.id for member in members if member.reachability}
+        lost = {member.id for member in self.seen.stale(self.cluster.name)}
+        return bool(managers) and 2 * len(managers - lost) <= len(managers)
 
-        A majority that is there must never be left: there would be two swarms.
+    def _is_stuck(self, holders: list[str]) -> bool:
+        """Whether a swarm without a leader won't find one again.
+
+        To leave a majority that is there would make two swarms of one.
         """
-        minority = 2 * len(holders) <= len(self.masters)
-        stuck = len(self.masters) == 1 and self.cluster.attempts >= GIVE_UP
-        active = [name for name in holders if self._state(name) == "active"]
-        return active[0] if active and (minority or stuck) else None
+        alone = len(self.masters) == 1
+        return self.cluster.attempts >= GIVE_UP if alone else 2 * len(holders) <= len(self.masters)
 
     def _state(self, name: str) -> str:
         info = self.seen.info(name)
         return info.state if info else ""
 
     def _stale_members(self) -> None:
-        for member in self.seen.stale(self.cluster.name):
+        for member in self.seen.stale(self.cluster.name)[:REMOVALS]:
             name = node_of(self.cluster.name, member.hostname)
             after = self.manager_turn if member.role == "manager" else set()
-            key = self._add(verbs.REMOVE_MEMBER, member.id, after, host=member.hostname)
+            key = self._add(verbs.REMOVE_MEMBER, member.id, after | self.gate, host=member.hostname)
             self.removals[name or ""].add(key)
             if member.role == "manager":
                 self.manager_turn = {key}
@@ -190,7 +198,7 @@ class _Plan:
         self._label(spec, (), member)
 
     def _join(self, spec: NodeSpec, after: set[str]) -> None:
-        after = after | self.gate | self.removals[spec.name]
+        after = after | (self.removals[spec.name] or self.gate)
         if spec.role is Role.MASTER:
             after |= self.manager_turn
         key = self._put(verbs.join(spec.name, spec.role, after))

@@ -94,15 +94,10 @@ class SwarmObserved(Observed):
             if (name := node_of(cluster, member.hostname)) is not None and name not in known
         ]
 
-    def masters_that_control(self) -> list[str]:
-        return [
-            name
-            for name, engine in self.engines.items()
-            if engine.info
-            and engine.info.control
-            and name in self.nodes
-            and self.nodes[name].role is Role.MASTER
-        ]
+    def managers(self) -> list[str]:
+        """The nodes whose engines say that they are managers, the masters first."""
+        names = [name for name, seen in self.engines.items() if seen.info and seen.info.control]
+        return sorted(names, key=lambda name: (self.nodes[name].role is not Role.MASTER, name))
 
     def _unclaimed(self) -> list[SwarmMember]:
         claimed = {engine.info.node_id for engine in self.engines.values() if engine.info}

@@ -1,0 +1,115 @@
+"""The swarm driver's names, health, and what it puts on a node."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import tarfile
+
+import pytest
+
+from moorage.drivers.swarm import engine
+from moorage.drivers.swarm.health import health
+from moorage.drivers.swarm.naming import hostname, node_of, node_specs
+from moorage.model.cluster import HealthStatus
+from moorage.model.node import Role
+from moorage.model.ports import KeyPair
+from tests.unit.drivers.swarm_scene import (
+    cluster,
+    leaderless,
+    member,
+    silent,
+    stopped,
+    whole,
+    with_engine,
+    with_members,
+    without,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("web", "web-worker-0"),
+        ("Web Shop.2", "web-shop-2-worker-0"),
+        ("-", "cluster-worker-0"),
+        ("Ü", "cluster-worker-0"),
+        ("x" * 200, "x" * 54 + "-worker-0"),
+    ],
+)
+def test_a_host_is_called_after_its_cluster_and_node(name: str, host: str) -> None:
+    assert hostname(name, "worker-0") == host
+    assert len(host) <= 63
+    assert node_of(name, host) == "worker-0"
+
+
+@pytest.mark.parametrize("host", ["web-worker-", "laptop", "web-worker-x", "other-worker-0", ""])
+def test_a_foreign_host_is_no_node(host: str) -> None:
+    assert node_of("web", host) is None
+
+
+def test_only_masters_can_be_reached_from_outside() -> None:
+    for spec in node_specs(cluster(3, 2)):
+        assert spec.expose == (2376 if spec.role is Role.MASTER else None)
+
+
+def test_a_whole_cluster_is_healthy() -> None:
+    assert health(cluster(3, 2), whole(3, 2)).status is HealthStatus.HEALTHY
+    assert health(cluster(3, 2), whole(3, 2)).reasons == {}
+
+
+def test_every_node_says_what_it_lacks() -> None:
+    seen = stopped(silent(without(whole(1, 6), "worker-0"), "worker-1"), "worker-2")
+    seen = with_engine(seen, "worker-3", "active", node_id="elsewhere")
+    seen = with_engine(seen, "worker-4", "error", error="certificate has expired")
+    seen = with_members(seen, member("worker-5", state="down", message="heartbeat failure"))
+    found = health(cluster(1, 6), seen)
+    assert found.status is HealthStatus.UNHEALTHY
+    assert found.reasons == {
+        "worker-0": "missing",
+        "worker-1": "engine of worker-1 is off",
+        "worker-2": "stopped: its first process is gone",
+        "worker-3": "its engine is in another swarm",
+        "worker-4": "its engine is error in the swarm: certificate has expired",
+        "worker-5": "down in the swarm: heartbeat failure",
+    }
+
+
+def test_a_swarm_without_a_leader_is_one_reason() -> None:
+    assert health(cluster(3, 1), leaderless(whole(3, 1))).reasons == {
+        "swarm": "the swarm does not have a leader"
+    }
+
+
+def test_a_lost_swarm_is_told() -> None:
+    seen = leaderless(without(whole(1, 1), "master-0"))
+    reason = health(cluster(1, 1), seen).reasons["swarm"]
+    assert "its services have to be deployed again" in reason
+    fresh = with_engine(dataclasses.replace(seen, engines={}), "worker-0", "inactive")
+    assert "deployed again" not in health(cluster(1, 1), fresh).reasons["swarm"]
+
+
+@pytest.mark.parametrize("script", [engine.START, engine.LOOK])
+def test_the_scripts_are_shell(script: str) -> None:
+    done = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_engine_asks_every_client_for_a_certificate() -> None:
+    config = engine.config({"moorage.role": "worker"})
+    assert config["tlsverify"] is True
+    assert [host for host in config["hosts"] if host.startswith("tcp:")] == ["tcp://0.0.0.0:2376"]
+    assert config["labels"] == ["moorage.role=worker"]
+
+
+def test_the_archive_holds_what_the_configuration_names_for_root_only() -> None:
+    packed = engine.archive(b"ca", KeyPair(b"certificate", b"key"), {})
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        files = {f"/{file.name}": file for file in tar}
+        assert {file.mode for file in files.values()} == {0o600}
+        read = tar.extractfile(files["/etc/docker/daemon.json"])
+        assert read is not None
+        config = json.load(read)
+    assert {config["tlscacert"], config["tlscert"], config["tlskey"]} < files.keys()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from moorage.clients.nft import Command
+from moorage.networks import rules
+from moorage.networks.layout import Segment
+from moorage.networks.rules import Seen
+
+POOL = IPv4Network("10.128.0.0/12")
+SEVEN, EIGHT = Segment.of(POOL, 7), Segment.of(POOL, 8)
+UPLINKS = ("eth0",)
+NODE = IPv4Address("10.128.7.2")
+
+
+def elements(verb: str, commands: list[Command]) -> dict[str, Any]:
+    found = [command[verb]["element"] for command in commands if "element" in command.get(verb, {})]
+    return {each["name"]: each["elem"] for each in found}
+
+
+def frame(commands: list[Command]) -> list[Command]:
+    return [command for command in commands if "element" not in next(iter(command.values()))]
+
+
+def digest(uplinks: tuple[str, ...] = UPLINKS) -> str:
+    comments = [
+        command["add"]["rule"].get("comment", "")
+        for command in rules.opened("x", uplinks, SEVEN, Seen())
+        if "rule" in command.get("add", {})
+    ]
+    return "".join(comments)
+
+
+def test_the_first_segment_brings_the_table_with_it() -> None:
+    commands = rules.opened("x", UPLINKS, SEVEN, Seen())
+    assert commands[0] == {"add": {"table": {"family": "inet", "name": "moorage_x"}}}
+    assert elements("add", commands) == {
+        "bridges": ["mrg7"],
+        "same": [{"concat": ["mrg7", "mrg7"]}],
+        "sources": [{"concat": ["mrg7", "10.128.7.0"]}],
+        "nets": ["10.128.7.0"],
+    }
+
+
+def test_the_next_segment_is_four_elements() -> None:
+    seen = Seen(digest(), frozenset({"mrg7"}))
+    commands = rules.opened("x", UPLINKS, EIGHT, seen)
+    assert frame(commands) == []
+    assert len(commands) == 4
+
+
+def test_what_is_in_force_is_not_written_again() -> None:
+    seen = Seen(digest(), frozenset({"mrg7"}), {20487: ("10.128.7.2", 2376)})
+    assert rules.opened("x", UPLINKS, SEVEN, seen) == []
+    assert rules.published("x", SEVEN, NODE, 2376, seen) == []
+
+
+def test_other_uplinks_or_rules_rewrite_the_chains_and_keep_the_elements() -> None:
+    seen = Seen(digest(), frozenset({"mrg7"}))
+    assert digest(("br0",)) != digest()
+    commands = frame(rules.opened("x", ("br0",), SEVEN, seen))
+    assert not [command for command in commands if "delete" in command]
+    assert {
+        "flush": {"chain": {"family": "inet", "table": "moorage_x", "name": "forward"}}
+    } in commands
+
+
+def test_without_uplinks_no_bridge_is_one() -> None:
+    last = [
+        command["add"]["rule"]["expr"]
+        for command in rules.opened("x", (), SEVEN, Seen())
+        if command.get("add", {}).get("rule", {}).get("chain") == "forward"
+    ][-1]
+    assert [each["match"]["right"] for each in last[:-1]] == ["@bridges", "bridge"]
+
+
+def test_a_port_that_leads_elsewhere_is_turned_in_one_transaction() -> None:
+    seen = Seen(digest(), frozenset({"mrg7"}), {20487: ("10.128.7.3", 2376)})
+    commands = rules.published("x", SEVEN, NODE, 2377, seen)
+    assert elements("delete", commands) == {
+        "hosts": [[20487, "10.128.7.3"]],
+        "ports": [[20487, 2376]],
+    }
+    assert elements("add", commands) == {"hosts": [[20487, "10.128.7.2"]], "ports": [[20487, 2377]]}
+
+
+def test_closing_takes_the_segments_elements_and_no_others() -> None:
+    seen = Seen(digest(), frozenset({"mrg7", "mrg8"}), {20487: ("10.128.7.2", 2376)})
+    commands = rules.closed("x", SEVEN, seen)
+    assert frame(commands) == []
+    removed = elements("delete", commands)
+    assert set(removed) == {"bridges", "same", "sources", "nets", "hosts", "ports"}
+    assert "mrg8" not in str(removed)
+
+
+def test_the_last_segment_takes_the_table_with_it() -> None:
+    gone = [{"delete": {"table": {"family": "inet", "name": "moorage_x"}}}]
+    assert rules.closed("x", SEVEN, Seen(digest(), frozenset({"mrg7"}))) == gone
+    assert rules.closed("x", SEVEN, Seen(digest())) == gone
+    assert rules.closed("x", SEVEN, Seen()) == []
+
+
+def test_a_listing_of_nft_is_understood() -> None:
+    """As nft 1.0.6 prints it."""
+    listed: list[dict[str, Any]] = [
+        {"metainfo": {"version": "1.0.6"}},
+        {"set": {"family": "inet", "name": "bridges", "table": "moorage_x", "elem": ["mrg7"]}},
+        {"set": {"name": "sources", "elem": [{"concat": ["mrg7", "10.128.7.0"]}]}},
+        {"map": {"name": "hosts", "map": "ipv4_addr", "elem": [[20487, "10.128.7.2"]]}},
+        {"map": {"name": "ports", "map": "inet_service", "elem": [[20487, 2376]]}},
+        {"chain": {"name": "forward"}},
+        {"rule": {"chain": "forward", "comment": "rules 1", "expr": []}},
+        {"rule": {"chain": "forward", "expr": []}},
+    ]
+    assert Seen.of(listed) == Seen("rules 1", frozenset({"mrg7"}), {20487: ("10.128.7.2", 2376)})
+    assert Seen.of(None) == Seen()
