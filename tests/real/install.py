@@ -143,6 +143,7 @@ class Install:
         default_factory=lambda: {
             "MOORAGE_HEAL_SECONDS": "2",
             "MOORAGE_TOKEN_CACHE_SECONDS": "2",
+            "MOORAGE_QUOTA_NODES": "16",
         }
     )
 

@@ -52,7 +52,7 @@ def on_this_machine(install: Install) -> dict[str, set[str]]:
     return {
         "directories": {f"{p.parent.name}.{p.name}" for p in nodes.glob("*/*")},
         "containers": {p.name for p in runc.iterdir()} if runc.exists() else set(),
-        "cgroups": {f"{p.parent.name}.{p.name}" for p in groups},
+        "cgroups": {f"{p.parent.name}.{p.name}" for p in groups if p.is_dir()},
         "links": {p.name for p in Path("/sys/class/net").iterdir() if p.name.startswith("mrg")},
         "slots": {p.name for p in claims if str(p.readlink()).startswith(str(state))},
     }

@@ -66,7 +66,9 @@ class Runc:
     async def create(self, container: str, bundle: Path) -> Init:
         """Make the container from its bundle; its pid 1 waits for `start`."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._do("create", "--bundle", str(bundle), container)
+        # The node's processes inherit runc's output: a pipe would stay open as long as they
+        # live. The file goes with the bundle.
+        await self._do("create", "--bundle", str(bundle), container, log=bundle / "runc.log")
         init = self.init(container)
         if init is None:
             raise RetryLater(f"the first process of {container} ended before it was started")
@@ -115,25 +117,22 @@ class Runc:
             self.root.rmdir()
             self.root.parent.rmdir()
 
-    async def _do(self, *words: str) -> None:
-        # runc's children inherit its output: a pipe would stay open as long as the node lives.
-        log = self.root / f".{words[-1]}.{words[0]}.log"
+    async def _do(self, *words: str, log: Path | None = None) -> None:
+        """Run `runc <words>`, whose complaints go to `log`, or else through a pipe."""
+        options = ("--root", str(self.root), *(("--log", str(log)) if log else ()))
         process = await asyncio.create_subprocess_exec(
-            *("runc", "--root", str(self.root), "--log", str(log), *words),
+            *("runc", *options, *words),
             stdin=DEVNULL,
             stdout=DEVNULL,
-            stderr=DEVNULL,
+            stderr=DEVNULL if log else PIPE,
         )
-        try:
-            async with _ended(process):
-                try:
-                    code = await asyncio.wait_for(process.wait(), PATIENCE)
-                except TimeoutError:
-                    raise RetryLater(f"runc {words[0]} did not end within {PATIENCE:g} s") from None
-            if code:
-                raise RetryLater(f"runc {words[0]} failed: {_last_message(log)}")
-        finally:
-            log.unlink(missing_ok=True)
+        async with _ended(process):
+            try:
+                _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
+            except TimeoutError:
+                raise RetryLater(f"runc {words[0]} did not end within {PATIENCE:g} s") from None
+        if process.returncode:
+            raise RetryLater(f"runc {words[0]} failed: {_last_message(log, said)}")
 
 
 TIMED_OUT = 124
@@ -176,10 +175,8 @@ async def _ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
             await process.wait()
 
 
-def _last_message(log: Path) -> str:
-    """What runc wrote last; its log is lines of `time=… level=… msg="…"`."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except FileNotFoundError:
-        lines = []
+def _last_message(log: Path | None, said: bytes) -> str:
+    """What runc wrote last, as lines of `time=… level=… msg="…"`."""
+    text = log.read_text(errors="replace") if log else (said or b"").decode(errors="replace")
+    lines = text.strip().splitlines()
     return lines[-1].partition("msg=")[2].strip('"') if lines else "no message"
