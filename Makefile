@@ -58,7 +58,8 @@ packages:
 	@echo "==> .venv: Python packages (about a minute)"
 	@[ -x $(BIN)/python ] && $(BIN)/python -c '' 2>/dev/null || "$$(scripts/python)" -m venv --clear .venv
 	@[ -x $(UV) ] || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+	    -r requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 

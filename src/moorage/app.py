@@ -157,7 +157,7 @@ async def _serve(settings: Settings) -> None:
         seal = Seal.load_or_create(settings.seal_file)
         store = await Store.open(settings.database, seal)
         stack.push_async_callback(store.close)
-        credentials = await stack.enter_async_context(_keystone(settings))
+        identity_url, credentials = await stack.enter_async_context(_keystone(settings))
         keystone = await stack.enter_async_context(KeystoneClient(credentials))
         found, known = providers(settings), drivers(settings)
         for driver in known.values():
@@ -180,7 +180,7 @@ async def _serve(settings: Settings) -> None:
             certificates=CertificateService(store),
             validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
             ready=ready,
-            identity_url=credentials.auth_url,
+            identity_url=identity_url,
         )
         conducting = asyncio.create_task(conductor.run())
         listening = asyncio.create_task(_listen(api, settings, stop))
@@ -225,19 +225,22 @@ async def _listen(api: object, settings: Settings, stop: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _keystone(settings: Settings) -> AsyncIterator[Credentials]:
-    """The credentials by which tokens are validated, and a Keystone to validate them."""
+async def _keystone(settings: Settings) -> AsyncIterator[tuple[str, Credentials]]:
+    """A Keystone: its URL as clients know it, and the credentials that validate tokens."""
     if settings.keystone:
         if settings.keystone_password is None:
             raise Refused(
                 f"to validate tokens at {settings.keystone}, the password of its user "
                 f"{settings.keystone_user!r} is needed: set MOORAGE_KEYSTONE_PASSWORD"
             )
-        yield Credentials(
+        yield (
             settings.keystone,
-            settings.keystone_user,
-            settings.keystone_password.get_secret_value(),
-            settings.keystone_project,
+            Credentials(
+                settings.keystone,
+                settings.keystone_user,
+                settings.keystone_password.get_secret_value(),
+                settings.keystone_project,
+            ),
         )
         return
     reachable = settings.host if settings.host not in ("0.0.0.0", "::") else public_address()  # noqa: S104
@@ -254,7 +257,7 @@ async def _keystone(settings: Settings) -> AsyncIterator[Credentials]:
     keeping = asyncio.create_task(keystone.keep(log.warning))
     try:
         save_cloud(settings.state / "clouds.yaml", "moorage", keystone.admin())
-        yield keystone.service()
+        yield spec.identity_url, keystone.service()
     finally:
         keeping.cancel()
         await keystone.stop()
@@ -274,7 +277,10 @@ def _configure_logs() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Never the local variables of a traceback: keys and tokens are among them.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),

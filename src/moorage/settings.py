@@ -55,7 +55,7 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        return f"sqlite+aiosqlite:///{self.state / 'moorage.db'}"
+        return f"sqlite:///{self.state / 'moorage.db'}"
 
     @property
     def seal_file(self) -> Path:

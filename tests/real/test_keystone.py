@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -51,11 +51,13 @@ def servers(state: Path) -> list[psutil.Process]:
     return found
 
 
-async def gone(state: Path, within: float = 5.0) -> bool:
-    deadline = time.monotonic() + within
-    while servers(state) and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
-    return not servers(state)
+async def gone(state: Path) -> bool:
+    _, alive = await asyncio.to_thread(psutil.wait_procs, servers(state), 5)
+    return not alive and not servers(state)
+
+
+def passwords(state: Path) -> dict[Path, str]:
+    return {path: path.read_text() for path in state.rglob("*.password")}
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 async def keystone(state: Path) -> AsyncIterator[EmbeddedKeystone]:
+    """One of the test's own."""
     made = EmbeddedKeystone(spec_for(state))
     await made.start()
     yield made
@@ -75,9 +78,32 @@ async def keystone(state: Path) -> AsyncIterator[EmbeddedKeystone]:
     assert servers(state) == []
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKeystone]:
+    """One for all the tests that do it no harm, started as an operator might by hand."""
+    state = tmp_path_factory.mktemp("keystone")
+    spec = spec_for(state)
+    argv = [
+        *(sys.executable, "-m", "moorage.identity.server", "--state", str(state)),
+        *("--port", str(spec.port), "--identity-url", spec.identity_url),
+        *("--container-infra-url", spec.container_infra_url),
+    ]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield EmbeddedKeystone(spec)
+        process.terminate()
+        assert process.wait(5) == -signal.SIGTERM
+    finally:
+        end(process)
+    assert servers(state) == []
+
+
 @pytest.fixture
-async def alice(keystone: EmbeddedKeystone) -> Credentials:
-    return await ensure_tenant(keystone.admin(), project="ours", user="alice", password=PASSWORD)
+async def alice(shared: EmbeddedKeystone) -> Credentials:
+    name = f"alice-{uuid.uuid4().hex[:8]}"
+    return await ensure_tenant(shared.admin(), project="ours", user=name, password=PASSWORD)
 
 
 async def catalogue(credentials: Credentials) -> dict[str, set[str]]:
@@ -89,13 +115,13 @@ async def catalogue(credentials: Credentials) -> dict[str, set[str]]:
     return {s["type"]: {endpoint["url"] for endpoint in s["endpoints"]} for s in services}
 
 
-async def test_tokens_of_a_tenant(keystone: EmbeddedKeystone, alice: Credentials) -> None:
+async def test_tokens_of_a_tenant(shared: EmbeddedKeystone, alice: Credentials) -> None:
     """What Keystone says is what the validator believes, for `cache_seconds` and no longer."""
-    async with KeystoneClient(keystone.service()) as ours, KeystoneClient(alice) as theirs:
+    async with KeystoneClient(shared.service()) as ours, KeystoneClient(alice) as theirs:
         validator = KeystoneValidator(ours, cache_seconds=1.0)
         token = await theirs.token()
         caller = await validator.validate(token)
-        assert (caller.user_name, caller.project_name) == ("alice", "ours")
+        assert (caller.user_name, caller.project_name) == (alice.username, "ours")
         assert caller.permission is Permission.MEMBER
         for forged in ("gAAAAABm", token[:-4] + "AAAA", "x"):
             with pytest.raises(Unauthenticated):
@@ -112,11 +138,11 @@ async def test_tokens_of_a_tenant(keystone: EmbeddedKeystone, alice: Credentials
             await validator.validate(token)
 
 
-async def test_a_user_is_deleted(keystone: EmbeddedKeystone, alice: Credentials) -> None:
+async def test_a_user_is_deleted(shared: EmbeddedKeystone, alice: Credentials) -> None:
     async with (
-        KeystoneClient(keystone.service()) as ours,
+        KeystoneClient(shared.service()) as ours,
         KeystoneClient(alice) as theirs,
-        KeystoneClient(keystone.admin()) as admin,
+        KeystoneClient(shared.admin()) as admin,
     ):
         validator = KeystoneValidator(ours, cache_seconds=0.0)
         token = await theirs.token()
@@ -129,14 +155,14 @@ async def test_a_user_is_deleted(keystone: EmbeddedKeystone, alice: Credentials)
             await validator.validate(token)
 
 
-async def test_a_token_for_no_project(keystone: EmbeddedKeystone, alice: Credentials) -> None:
-    user = {"name": "alice", "domain": {"id": "default"}, "password": PASSWORD}
+async def test_a_token_for_no_project(shared: EmbeddedKeystone, alice: Credentials) -> None:
+    user = {"name": alice.username, "domain": {"id": "default"}, "password": PASSWORD}
     identity = {"methods": ["password"], "password": {"user": user}}
     body = {"auth": {"identity": identity, "scope": "unscoped"}}
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{alice.auth_url}/auth/tokens", json=body) as answer,
-        KeystoneClient(keystone.service()) as ours,
+        KeystoneClient(shared.service()) as ours,
     ):
         token = answer.headers["X-Subject-Token"]
         with pytest.raises(Forbidden, match="not for a project"):
@@ -144,20 +170,18 @@ async def test_a_token_for_no_project(keystone: EmbeddedKeystone, alice: Credent
 
 
 async def test_the_service_user_can_do_no_more_than_validate(
-    keystone: EmbeddedKeystone, alice: Credentials
+    shared: EmbeddedKeystone, alice: Credentials
 ) -> None:
-    async with KeystoneClient(keystone.service()) as ours:
+    async with KeystoneClient(shared.service()) as ours:
         with pytest.raises(Refused):
             await ours.ensure_user("mallory", PASSWORD)
 
 
-async def test_a_tenant_s_password_is_changed(
-    keystone: EmbeddedKeystone, alice: Credentials
-) -> None:
+async def test_a_tenant_s_password_is_changed(shared: EmbeddedKeystone, alice: Credentials) -> None:
     changed = await ensure_tenant(
-        keystone.admin(), project="ours", user="alice", password="another-one"
+        shared.admin(), project="ours", user=alice.username, password="another-one"
     )
-    async with KeystoneClient(changed) as theirs, KeystoneClient(keystone.service()) as ours:
+    async with KeystoneClient(changed) as theirs, KeystoneClient(shared.service()) as ours:
         assert await ours.show_token(await theirs.token()) is not None
     async with KeystoneClient(alice) as stale:
         with pytest.raises(Unauthenticated):
@@ -165,11 +189,12 @@ async def test_a_tenant_s_password_is_changed(
 
 
 async def test_a_second_start_keeps_all_and_makes_nothing(
-    keystone: EmbeddedKeystone, alice: Credentials, state: Path
+    keystone: EmbeddedKeystone, state: Path
 ) -> None:
+    alice = await ensure_tenant(keystone.admin(), project="ours", user="alice", password=PASSWORD)
     async with KeystoneClient(keystone.service()) as ours, KeystoneClient(alice) as theirs:
         token = await theirs.token()
-        before = {path: path.read_text() for path in state.rglob("*.password")}
+        before = passwords(state)
         stamp = (state / "keystone" / "bootstrapped").stat().st_mtime_ns
         await keystone.stop()
         with pytest.raises(RetryLater):
@@ -177,9 +202,7 @@ async def test_a_second_start_keeps_all_and_makes_nothing(
         await keystone.start()
         assert await ours.show_token(token) is not None, "tokens live through a restart"
         assert (state / "keystone" / "bootstrapped").stat().st_mtime_ns == stamp
-        assert {path: path.read_text() for path in state.rglob("*.password")} == before
-    for path in (state / "keystone").iterdir():
-        assert path.stat().st_uid == os.getuid()
+        assert passwords(state) == before
     assert (state / "keystone").stat().st_mode & 0o777 == 0o700
 
 
@@ -210,7 +233,7 @@ async def test_lost_password_files_are_made_anew(state: Path) -> None:
     keystone = EmbeddedKeystone(spec_for(state))
     await keystone.start()
     await keystone.stop()
-    for path in (state / "keystone").glob("*.password"):
+    for path in passwords(state):
         path.unlink()
     await keystone.start()
     try:
@@ -279,34 +302,40 @@ asyncio.run(main())
 """
 
 
+def parent_of(state: Path) -> subprocess.Popen[bytes]:
+    """A process that starts a Keystone, says so, and waits."""
+    argv = [sys.executable, "-c", PARENT, str(state), str(free_port())]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE)
+
+
+def end(parent: subprocess.Popen[bytes]) -> None:
+    parent.kill()
+    parent.wait()
+    assert parent.stdout is not None
+    parent.stdout.close()
+
+
 async def test_the_parent_is_killed(state: Path) -> None:
     """And never imported Keystone."""
-    port = free_port()
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(state), str(port)], stdout=subprocess.PIPE
-    )
+    parent = parent_of(state)
     try:
         assert parent.stdout is not None
         said = json.loads(await asyncio.to_thread(parent.stdout.readline))
         assert said["heavy"] == []
         assert [process.pid for process in servers(state)] == [said["pid"]]
     finally:
-        parent.kill()
-        parent.wait()
-        assert parent.stdout is not None
-        parent.stdout.close()
+        end(parent)
     assert await gone(state)
 
 
 async def test_the_parent_is_killed_while_keystone_starts(state: Path) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(state), str(free_port())], stdout=subprocess.DEVNULL
-    )
-    while not servers(state):
-        assert parent.poll() is None
-        await asyncio.sleep(0.01)
-    parent.kill()
-    parent.wait()
+    parent = parent_of(state)
+    try:
+        async with asyncio.timeout(10):
+            while not servers(state):  # noqa: ASYNC110 - nobody tells us
+                await asyncio.sleep(0.01)
+    finally:
+        end(parent)
     assert await gone(state)
 
 

@@ -16,6 +16,7 @@ from moorage.drivers.swarm import SwarmDriver
 from moorage.drivers.swarm.engine import CERTIFICATE, KEY
 from moorage.drivers.swarm.seen import SwarmObserved
 from moorage.model.cluster import HealthStatus
+from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import KeyPair
 from moorage.trust import ClusterAuthority
@@ -246,13 +247,13 @@ async def test_we_talk_to_the_cluster_s_engines_only(site: Site) -> None:
     await pool.aclose()
 
 
-async def test_what_it_costs_to_tell_why_an_engine_does_not_start(site: Site) -> None:
+async def test_an_engine_that_does_not_start_says_why(site: Site) -> None:
     site.cluster = dataclasses.replace(site.cluster, workers=0)
     await whole(site)
     await shell(site, "master-0", "pkill -KILL -x dockerd; rm -rf /var/lib/docker/swarm")
     await shell(site, "master-0", "mkdir -p /var/lib/docker/swarm/docker-state.json")
     _, steps = await site.look()
-    with pytest.raises(Exception, match="docker-state") as trouble:
+    with pytest.raises(RetryLater, match="docker-state") as trouble:
         await site.perform(steps[0])
     assert "engine of master-0" in str(trouble.value)
     assert "\n" not in str(trouble.value)

@@ -133,7 +133,8 @@ def _unauthorized(reason: str, identity_url: str) -> Response:
 
 def _validation_reason(error: Mapping[str, Any]) -> str:
     """One of pydantic's findings as a sentence with the field's own name and the value."""
-    place = [str(part) for part in error["loc"] if part not in {"body", "query", "path"}]
+    _, *inner = error["loc"]  # the first says that it is in the body
+    place = [str(part) for part in inner]
     field = ".".join(place) or "the body"
     match error["type"]:
         case "extra_forbidden":

@@ -166,6 +166,10 @@ class NodeNetwork(Protocol):
         """The `host:port` of this machine that `publish` leads to the cluster."""
         ...
 
+    def in_use(self, slot: int) -> bool:
+        """Whether something of the slot's is there already, whoever made it."""
+        ...
+
     async def open(self, owner: str, slot: int) -> None:
         """Make the cluster's segment, or repair it."""
         ...

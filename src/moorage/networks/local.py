@@ -47,6 +47,7 @@ class LocalNetwork:
         self._public_address = public_address
         self._memory = memory
         self._table = asyncio.Lock()
+        self._mtu: dict[int, int] = {}
 
     def address(self, slot: int, index: int) -> str:
         return str(self._segment(slot).address(index))
@@ -72,13 +73,14 @@ class LocalNetwork:
             await nft.apply(rules.opened(self._install, uplinks.names, segment, seen))
         mark = alias(self._install, owner)
         await asyncio.to_thread(links.make_bridge, segment, self._install, mark, uplinks.mtu)
+        self._mtu[slot] = uplinks.mtu
         await asyncio.to_thread(forwarding.allow, self._memory)
 
     async def attach(self, owner: str, slot: int, node: str, index: int, pid: int) -> None:
         """Needs an open segment. Raises RetryLater where the process has ended."""
         mark = alias(self._install, owner, node)
-        uplinks = await asyncio.to_thread(links.uplinks)
-        await asyncio.to_thread(links.attach, self._segment(slot), index, mark, uplinks.mtu, pid)
+        mtu = self._mtu.get(slot) or (await asyncio.to_thread(links.uplinks)).mtu
+        await asyncio.to_thread(links.attach, self._segment(slot), index, mark, mtu, pid)
 
     async def detach(self, slot: int, index: int) -> None:
         await asyncio.to_thread(links.detach, self._segment(slot), index)
@@ -94,6 +96,7 @@ class LocalNetwork:
 
     async def close(self, slot: int) -> None:
         segment = self._segment(slot)
+        self._mtu.pop(slot, None)
         await asyncio.to_thread(links.remove, segment, self._install)
         async with self._table:
             await nft.apply(rules.closed(self._install, segment, await self._seen()))

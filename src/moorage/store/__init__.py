@@ -1,6 +1,6 @@
 """What is wanted, kept: the tables, their queries, and the claims on them.
 
-store = await Store.open("sqlite+aiosqlite:////var/lib/moorage/moorage.db", seal)
+store = await Store.open("sqlite:////var/lib/moorage/moorage.db", seal)
 await store.templates.get("swarm", Scope("project"))
 await store.clusters.add(cluster, ca, Limits(clusters=20, nodes=100))
 claim = await store.claims.take("worker-1", lease=30.0)

@@ -135,7 +135,7 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         raise Refused(
             f"The database {url.render_as_string(hide_password=True)!r} is not a SQLite file: "
-            "write it as sqlite+aiosqlite:////var/lib/moorage/moorage.db."
+            "write it as sqlite:////var/lib/moorage/moorage.db."
         )
     # The two connections are kept, each by its own thread: there is nothing to pool.
     engine = create_engine(

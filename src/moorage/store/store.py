@@ -28,7 +28,7 @@ class Store:
     async def open(cls, url: str, seal: Seal) -> Store:
         """Connect, and bring the tables to the newest version.
 
-        `url` is SQLAlchemy's, e.g. `sqlite+aiosqlite:////var/lib/moorage/moorage.db`.
+        `url` is SQLAlchemy's, e.g. `sqlite:////var/lib/moorage/moorage.db`.
         Raises Refused where the database is of a newer Moorage, or was sealed with
         another key; RetryLater where another process holds it locked.
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,9 +114,22 @@ class Api:
         return str(answer.json()["uuid"])
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables, to be copied: making them takes longer than most tests."""
+    path = tmp_path_factory.mktemp("api") / "moorage.db"
+
+    async def make() -> None:
+        await (await Store.open(f"sqlite:///{path}", Seal([b"k" * 32]))).close()
+
+    asyncio.run(make())
+    return path
+
+
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'moorage.db'}", Seal([b"k" * 32]))
+async def api(tmp_path: Path, empty: Path) -> AsyncIterator[Api]:
+    database = shutil.copy(empty, tmp_path / "moorage.db")
+    store = await Store.open(f"sqlite:///{database}", Seal([b"k" * 32]))
     catalogue = Catalogue([TINY, SMALL], {"fake": FakeDriver()}, {"fake": FakeProvider()}, "fake")
     keystone = PaperKeystone()
     ready: list[RetryLater] = []

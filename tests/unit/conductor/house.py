@@ -192,7 +192,7 @@ class House:
 
 async def open_store(directory: Path) -> Store:
     seal = Seal.load_or_create(directory / "seal.key")
-    return await Store.open(f"sqlite+aiosqlite:///{directory / 'moorage.db'}", seal)
+    return await Store.open(f"sqlite:///{directory / 'moorage.db'}", seal)
 
 
 def soon(**delta: float) -> datetime.datetime:

@@ -23,7 +23,7 @@ async def test_a_new_template(house: House) -> None:
         OURS,
         NewTemplate(
             "swarm",
-            labels={"on": True, "size": 3},  # type: ignore[dict-item]
+            labels={"on": True, "size": 3},
             options={"image_id": None, "docker_volume_size": 5, "floating_ip_enabled": True},
         ),
     )

@@ -19,7 +19,7 @@ CA = KeyPair(b"-----BEGIN CERTIFICATE-----\npublic\n", b"-----BEGIN PRIVATE KEY-
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path / 'moorage.db'}"
+    return f"sqlite:///{tmp_path / 'moorage.db'}"
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ async def test_a_database_of_a_newer_version_is_refused(
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://moorage:hunter2@db/moorage", "sqlite://", "sqlite+aiosqlite:///:memory:"]
+    "url", ["postgresql://moorage:hunter2@db/moorage", "sqlite://", "sqlite:///:memory:"]
 )
 async def test_what_is_no_sqlite_file_is_refused(url: str, seal: Seal) -> None:
     with pytest.raises(Refused, match="SQLite file") as caught:
@@ -58,7 +58,7 @@ async def test_what_is_no_sqlite_file_is_refused(url: str, seal: Seal) -> None:
 
 async def test_a_missing_directory_is_named_as_the_cause(tmp_path: Path, seal: Seal) -> None:
     with pytest.raises(Refused, match="directory"):
-        await Store.open(f"sqlite+aiosqlite:///{tmp_path / 'none' / 'moorage.db'}", seal)
+        await Store.open(f"sqlite:///{tmp_path / 'none' / 'moorage.db'}", seal)
 
 
 async def test_no_file_of_the_database_holds_a_private_key(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -28,7 +29,7 @@ HEARTBEAT = 1.0
 PROOF_SECONDS = 5.0
 """An engine that answers within this is not started again."""
 START_SECONDS = 20.0
-LOOK_EVERY = 1.0
+LOOK_EVERY = 3.0
 """Seconds between looks into a node whose engine is awaited."""
 SCRIPT_SECONDS = 20.0
 MANAGER_SECONDS = 15.0
@@ -102,12 +103,14 @@ class Acts:
     async def _until_it_answers(self, engine: Engine, member: Member) -> None:
         end, look = monotonic() + START_SECONDS, monotonic() + LOOK_EVERY
         while True:
-            try:
-                await engine.ping()
-            except EngineSilent as silence:
-                reason = silence.reason
-            else:
-                return
+            reason = f"{engine} takes no connections yet"
+            if await engine.listens():
+                try:
+                    await engine.ping()
+                except EngineSilent as silence:
+                    reason = silence.reason
+                else:
+                    return
             if monotonic() > look:
                 done = await member.host.run(["/bin/sh", "-c", script.LOOK], timeout=5.0)
                 said = plain(done.stdout.decode(errors="replace")[-400:], 400)
@@ -229,8 +232,11 @@ class Acts:
         await self._ask_manager(lambda manager: manager.update_member(id, availability="drain"))
         end = monotonic() + DRAIN_SECONDS
         while monotonic() < end:
-            if not await self._ask_manager(lambda manager: manager.running_tasks(id)):
-                return
+            with contextlib.suppress(
+                EngineSilent
+            ):  # a list too long to be read is no reason to stay
+                if not await self._ask_manager(lambda manager: manager.running_tasks(id)):
+                    return
             await asyncio.sleep(LONG)
 
     async def _seat(self, engine: Engine) -> SwarmMember | None:

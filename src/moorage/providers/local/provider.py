@@ -57,13 +57,17 @@ class LocalProvider:
         self._runc = Runc(install)
         self._watch = Watch()
         self._choosing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._opened: set[str] = set()
+        """Clusters whose network this process has made or repaired; others may be half there."""
         self._promised = promised_mib(self._places)
 
     async def ensure(self, spec: NodeSpec) -> ObservedNode:
         place = self._places.of(NodeRef(spec.owner, spec.name))
         async with self._choosing[spec.owner]:
             marks = place.marks() or self._settle(place, spec)
-            await self._network.open(spec.owner, marks.slot)
+            if not (spec.owner in self._opened and self._network.in_use(marks.slot)):
+                await self._network.open(spec.owner, marks.slot)
+                self._opened.add(spec.owner)
         init = self._runc.init(place.container)
         if init is None or init.created_only:
             await self._boot(place, spec, marks)
@@ -170,6 +174,7 @@ class LocalProvider:
         """Close what the cluster had on this machine, before its last node's marks go."""
         slot = marks.slot if marks else self._slots.of(place.home)
         if slot is not None and self._slots.holds(slot, place.home):
+            self._opened.discard(place.ref.owner)
             await self._network.close(slot)
             self._slots.release(slot, place.home)
 

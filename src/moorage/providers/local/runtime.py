@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from moorage.model.errors import RetryLater
 from moorage.model.ports import Completed
 
 RUN = Path("/run/moorage")
+OUTPUT_BYTES = 1 << 20
 PATIENCE = 30.0
 """Seconds that runc may take for anything but a tenant's own argv."""
 
@@ -80,21 +81,29 @@ class Runc:
     async def run(
         self, container: str, argv: Sequence[str], *, stdin: bytes, timeout: float
     ) -> Completed:
-        """Run `argv` in the container. What outlives its time is killed, inside too."""
+        """Run `argv` in the container. What outlives its time is killed, inside too.
+
+        The programs in there are the tenant's to replace: what they print is kept up to
+        OUTPUT_BYTES, and the rest is read and forgotten.
+        """
         inside = ("/usr/bin/timeout", "--kill-after=1", f"{timeout:.3f}", *argv)
-        process = await asyncio.create_subprocess_exec(
-            *("runc", "--root", str(self.root), "exec", "--cwd", "/", container, *inside),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
+        with _file_of(stdin) as source:
+            process = await asyncio.create_subprocess_exec(
+                *("runc", "--root", str(self.root), "exec", "--cwd", "/", container, *inside),
+                stdin=source,
+                stdout=PIPE,
+                stderr=PIPE,
+            )
+        assert process.stdout and process.stderr  # noqa: S101 - for the type checker
         async with _ended(process):
             try:
-                out, err = await asyncio.wait_for(process.communicate(stdin), timeout + 2)
+                async with asyncio.timeout(timeout + 2):
+                    out, err = await asyncio.gather(
+                        _bounded(process.stdout), _bounded(process.stderr)
+                    )
+                    code = await process.wait()
             except TimeoutError:
                 out, err, code = b"", b"", TIMED_OUT
-            else:
-                code = process.returncode or 0
         if code == TIMED_OUT:
             raise RetryLater(f"`{argv[0]}` did not end within {timeout:g} s")
         return Completed(tuple(argv), code, out, err)
@@ -105,14 +114,9 @@ class Runc:
             await kill(init)
         if not (self.root / container).exists():
             return  # and leave the empty root to the neighbour who may just have made it
-        try:
-            await self._do("delete", "--force", container)
-        except RetryLater:
-            # A state that runc can't read (it died while writing) and that has no live
-            # process behind it: the directory is all that there is.
-            if self.init(container) is not None:
-                raise
-            shutil.rmtree(self.root / container, ignore_errors=True)
+        # All that `runc delete` would still do, without a process of its own: the cgroups are
+        # the caller's (`cgroups.remove`), and a node has no hooks.
+        await asyncio.to_thread(shutil.rmtree, self.root / container, ignore_errors=True)
         with contextlib.suppress(OSError):  # others are there
             self.root.rmdir()
             self.root.parent.rmdir()
@@ -137,6 +141,26 @@ class Runc:
 
 TIMED_OUT = 124
 """The exit code by which timeout(1) says so."""
+
+
+@contextlib.contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
+    """A descriptor to read `data` from. Not a pipe: who ends before reading it breaks nothing."""
+    handle = os.memfd_create("stdin")
+    try:
+        with os.fdopen(os.dup(handle), "wb") as file:
+            file.write(data)
+        os.lseek(handle, 0, os.SEEK_SET)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+async def _bounded(stream: asyncio.StreamReader) -> bytes:
+    kept = bytearray()
+    while chunk := await stream.read(65536):
+        kept += chunk[: OUTPUT_BYTES - len(kept)]
+    return bytes(kept)
 
 
 async def kill(init: Init) -> None:

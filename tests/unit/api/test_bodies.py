@@ -1,0 +1,250 @@
+"""Bad bodies: each is refused with its reason, and nothing is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.api.limits import DEEPEST, MOST_BYTES, check_json
+from moorage.model.errors import Invalid
+from tests.unit.api.conftest import Api, reasons
+
+JSON = {"Content-Type": "application/json"}
+NOT_JSON = [
+    b"{",
+    b"nope",
+    b"{'coe': 'fake'}",
+    b'{"coe": "fake"} trailing',
+    b'{"coe": "fake",}',
+    b'{"coe": NaN}',
+    b'{"coe": Infinity}',
+    b"\xff\xfe{",
+    b'"\xc3\x28"',
+    b"9" * 5000,
+]
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize("content", NOT_JSON)
+async def test_not_json(api: Api, content: bytes) -> None:
+    answer = await api.ask("POST", "/v1/clustertemplates", content=content, headers=JSON)
+    assert answer.status_code == 400
+    assert reasons(answer)[0].startswith("The body is not JSON")
+
+
+@pytest.mark.parametrize("depth", [DEEPEST + 1, 1000, 100_000])
+async def test_too_deep(api: Api, depth: int) -> None:
+    answer = await api.ask("POST", "/v1/clustertemplates", content=nested(depth), headers=JSON)
+    assert answer.status_code == 400
+    assert reasons(answer) == [f"The body is nested deeper than {DEEPEST} levels."]
+
+
+def test_just_deep_enough() -> None:
+    check_json(nested(DEEPEST))
+    check_json(json.dumps({"a": "[[[" * 100, "b": ["{"] * 100}).encode())
+
+
+async def test_too_large(api: Api) -> None:
+    content = json.dumps({"coe": "x" * MOST_BYTES}).encode()
+    answer = await api.ask("POST", "/v1/clustertemplates", content=content, headers=JSON)
+    assert answer.status_code == 413
+    assert reasons(answer) == [f"A body may have {MOST_BYTES} bytes."]
+
+
+async def test_too_large_in_chunks(api: Api) -> None:
+    handed = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal handed
+        while True:
+            handed += 1
+            yield b" " * 65536
+
+    answer = await api.ask("POST", "/v1/clustertemplates", content=endless(), headers=JSON)
+    assert answer.status_code == 413
+    assert handed < 10, "it stopped reading"
+
+
+@pytest.mark.parametrize("length", ["99999999999999999999", "-1", "x"])
+async def test_a_length_that_lies(api: Api, length: str) -> None:
+    answer = await api.ask(
+        "POST",
+        "/v1/clustertemplates",
+        content=b"{}",
+        headers={**JSON, "Content-Length": length},
+    )
+    assert answer.status_code in {400, 413}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json"],
+)
+async def test_content_type(api: Api, kind: str) -> None:
+    answer = await api.ask(
+        "POST", "/v1/clustertemplates", content=b'{"coe": "fake"}', headers={"Content-Type": kind}
+    )
+    assert answer.status_code == 415
+    assert "application/json" in answer.text
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+async def test_content_type_spelled_otherwise(api: Api, kind: str) -> None:
+    answer = await api.ask(
+        "POST", "/v1/clustertemplates", content=b'{"coe": "fake"}', headers={"Content-Type": kind}
+    )
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x\udfffy"])
+async def test_text_that_is_none(api: Api, text: str) -> None:
+    for body in ({"cluster_template_id": text}, {text: "x"}, [{"op": "add", "path": text}]):
+        content = json.dumps(body).encode()
+        answer = await api.ask("POST", "/v1/clusters", content=content, headers=JSON)
+        assert answer.status_code == 400
+        assert "surrogate" in answer.text
+    assert (await api.ask("GET", "/v1/clusters/a%00b")).status_code == 400
+    assert (await api.ask("GET", "/v1/clusters?marker=a%00b")).status_code == 400
+
+
+CLUSTER_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"node_count": -1}, "node_count must be from 0 to 1000, not -1."),
+    ({"node_count": "many"}, "node_count must be a valid integer"),
+    ({"node_count": 1.5}, "node_count must be a valid integer"),
+    ({"node_count": True}, "node_count: must be a whole number, not true or false."),
+    ({"node_count": 10**30}, "node_count must be from 0 to 1000"),
+    ({"node_count": 900}, "quota"),
+    ({"node_count": [1]}, "node_count must be a valid integer, not [1]."),
+    ({"master_count": 2}, "master_count must be 1, 3, 5 or 7, not 2."),
+    ({"create_timeout": -5}, "create_timeout"),
+    ({"name": "1abc"}, "'1abc'"),
+    ({"name": "x" * 300}, "name"),
+    ({"name": ""}, "name"),
+    ({"name": 5}, "name must be a valid string, not 5."),
+    ({"flavor_id": "huge"}, "There is no flavor 'huge'; there is: small, tiny."),
+    ({"master_flavor_id": "huge"}, "There is no flavor 'huge'"),
+    ({"labels": {"provider": "nowhere"}}, "There is no provider 'nowhere'"),
+    ({"labels": ["a"]}, "labels"),
+    ({"labels": {"a": {"b": "c"}}}, "labels"),
+    ({"cluster_template_id": "none"}, "none"),
+    ({"cluster_template_id": None}, "cluster_template_id must be a valid string, not None."),
+    ({"no_such_field": 1}, "There is no field 'no_such_field' here."),
+    ({"status": "CREATE_COMPLETE"}, "There is no field 'status' here."),
+    ({"project_id": "theirs"}, "There is no field 'project_id' here."),
+    ({"uuid": "3f2b1c8e-0000-4000-8000-000000000000"}, "There is no field 'uuid' here."),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), CLUSTER_FIELDS)
+async def test_cluster_fields(api: Api, fields: dict[str, Any], reason: str) -> None:
+    template = await api.template()
+    body = {"cluster_template_id": template["uuid"], "name": "one", **fields}
+    answer = await api.ask("POST", "/v1/clusters", body)
+    assert answer.status_code == (403 if reason == "quota" else 400), answer.text
+    assert reason in reasons(answer)[0]
+    assert len(answer.text) < 1500
+    assert (await api.ask("GET", "/v1/clusters")).json()["clusters"] == []
+
+
+TEMPLATE_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"coe": None}, "coe must be a valid string, not None."),
+    ({"coe": "nomad"}, "There is no COE 'nomad'; there is: fake."),
+    ({"flavor_id": "huge"}, "There is no flavor 'huge'"),
+    ({"name": "x" * 300}, "name"),
+    ({"public": "perhaps"}, "public must be a valid boolean"),
+    ({"tls_disabled": True}, "tls_disabled can't be true"),
+    ({"apiserver_port": "high"}, "apiserver_port must be a valid integer"),
+    ({"docker_volume_size": False}, "docker_volume_size: must be a whole number"),
+    ({"image": "x"}, "There is no field 'image' here."),
+    ({"user_id": "someone"}, "There is no field 'user_id' here."),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), TEMPLATE_FIELDS)
+async def test_template_fields(api: Api, fields: dict[str, Any], reason: str) -> None:
+    answer = await api.ask("POST", "/v1/clustertemplates", {"coe": "fake", **fields})
+    assert answer.status_code == 400, answer.text
+    assert reason in reasons(answer)[0]
+    assert (await api.ask("GET", "/v1/clustertemplates")).json()["clustertemplates"] == []
+
+
+PATCHES: list[tuple[Any, str]] = [
+    ([], "The patch is empty"),
+    ({}, "The patch is empty"),
+    ("x", "must be a valid list"),
+    (5, "must be a valid list"),
+    ([5], "not 5"),
+    ([{"op": "replace"}], "path is missing"),
+    ([{"path": "/node_count"}], "op is missing"),
+    ([{"op": "test", "path": "/node_count", "value": 1}], "'test'"),
+    ([{"op": "replace", "path": "/node_count", "value": "x"}], "node_count must be"),
+    ([{"op": "replace", "path": "/node_count", "value": -1}], "not -1"),
+    ([{"op": "replace", "path": "node_count", "value": 1}], "The path 'node_count'"),
+    ([{"op": "replace", "path": "/uuid", "value": "x"}], "uuid can't be changed"),
+    ([{"op": "replace", "path": "/project_id", "value": "x"}], "project_id can't be changed"),
+    ([{"op": "replace", "path": "/name", "value": "x"}], "'name'"),
+    ([{"op": "replace", "path": "/nope", "value": 1}], "'nope'"),
+    ([{"op": "replace", "path": "/node_count", "value": 1, "from": "/x"}], "from"),
+    ({"nope": 1}, "'nope'"),
+]
+
+
+@pytest.mark.parametrize(("patch", "reason"), PATCHES)
+async def test_patches(api: Api, patch: Any, reason: str) -> None:
+    await api.cluster(name="one")
+    answer = await api.ask("PATCH", "/v1/clusters/one", patch)
+    assert answer.status_code == 400, answer.text
+    assert reason in " ".join(reasons(answer))
+    assert (await api.ask("GET", "/v1/clusters/one")).json()["node_count"] == 1
+
+
+@pytest.mark.parametrize("csr", ["", "none", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n"])
+async def test_no_csr(api: Api, csr: str) -> None:
+    uuid = await api.cluster(name="one")
+    answer = await api.ask("POST", "/v1/certificates", {"cluster_uuid": uuid, "csr": csr})
+    assert answer.status_code == 400, answer.text
+
+
+async def test_a_body_is_missing(api: Api) -> None:
+    answer = await api.ask("POST", "/v1/clusters")
+    assert answer.status_code == 400
+    assert reasons(answer) == ["the body is missing."]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_pass_or_are_refused(content: bytes) -> None:
+    try:
+        check_json(content)
+    except Invalid:
+        return
+    json.loads(content)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+        max_leaves=30,
+    )
+)
+def test_json_is_let_through_as_it_is(value: Any) -> None:
+    """All but its depth, and text that can't be stored."""
+    content = json.dumps(value)
+    storable = "\\u0000" not in content and "\\ud" not in content
+    try:
+        check_json(content.encode())
+    except Invalid:
+        assert depth(value) > DEEPEST or not storable
+
+
+def depth(value: Any) -> int:
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return 1 + max(map(depth, inner), default=0) if isinstance(inner, list) else 0
