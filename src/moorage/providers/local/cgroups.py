@@ -13,6 +13,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from moorage.model.errors import RetryLater
+
 ROOT = Path("/sys/fs/cgroup")
 TOP = "moorage"
 
@@ -51,12 +53,20 @@ def hand_over(group: str, uid: int) -> None:
 
 
 def remove(group: str) -> None:
-    """Remove the group, what is inside it, and the parents it leaves empty."""
+    """Remove the group, what is inside it, and the parents it leaves empty.
+
+    RetryLater while the kernel still counts a dying process in it.
+    """
     for hierarchy in hierarchies():
         top = hierarchy / group.lstrip("/")
         for directory, _, _ in os.walk(top, topdown=False):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 Path(directory).rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                reason = f"cgroup {directory} can't be removed yet: {error.strerror}"
+                raise RetryLater(reason, delay=0.5) from error
         for parent in top.parents:
             if parent == hierarchy:
                 break

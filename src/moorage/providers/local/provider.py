@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import ClassVar
+from weakref import WeakValueDictionary
 
 from moorage.model.errors import NoRoom
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
@@ -56,21 +56,22 @@ class LocalProvider:
         self._memory_mib = memory_mib
         self._runc = Runc(install)
         self._watch = Watch()
-        self._choosing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[NodeRef | str, asyncio.Lock] = WeakValueDictionary()
         self._opened: set[str] = set()
         """Clusters whose network this process has made or repaired; others may be half there."""
         self._promised = promised_mib(self._places)
 
     async def ensure(self, spec: NodeSpec) -> ObservedNode:
         place = self._places.of(NodeRef(spec.owner, spec.name))
-        async with self._choosing[spec.owner]:
-            marks = place.marks() or self._settle(place, spec)
-            if not (spec.owner in self._opened and self._network.in_use(marks.slot)):
-                await self._network.open(spec.owner, marks.slot)
-                self._opened.add(spec.owner)
-        init = self._runc.init(place.container)
-        if init is None or init.created_only:
-            await self._boot(place, spec, marks)
+        async with self._one_at_a_time(place.ref):
+            async with self._one_at_a_time(spec.owner):
+                marks = place.marks() or self._settle(place, spec)
+                if not (spec.owner in self._opened and self._network.in_use(marks.slot)):
+                    await self._network.open(spec.owner, marks.slot)
+                    self._opened.add(spec.owner)
+            init = self._runc.init(place.container)
+            if init is None or init.created_only:
+                await self._boot(place, spec, marks)
         if spec.expose:
             await self._publish(place.ref.owner)
         return self._look(place)
@@ -80,22 +81,8 @@ class LocalProvider:
 
     async def delete(self, ref: NodeRef) -> None:
         place = self._places.of(ref)
-        marks = place.marks()
-        await self._runc.destroy(place.container)
-        cgroups.remove(cgroups.path(self._install, ref.owner, ref.name))
-        if marks and self._slots.holds(marks.slot, place.home):
-            await self._network.detach(marks.slot, marks.index)
-        await asyncio.to_thread(_remove_trees, place)
-        async with self._choosing[ref.owner]:
-            if self._places.all(ref.owner) == [place]:
-                await self._leave(place, marks)
-            place.config.unlink(missing_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                await asyncio.to_thread(shutil.rmtree, place.directory)
-            with contextlib.suppress(OSError):  # neighbours live there
-                place.home.rmdir()
-                del self._choosing[ref.owner]
-        self._promised.pop(ref, None)
+        async with self._one_at_a_time(ref):
+            marks = await self._delete(place)
         if marks and marks.expose and place.home.exists():
             await self._publish(ref.owner)
 
@@ -141,6 +128,10 @@ class LocalProvider:
         """Every cluster that has something on this machine."""
         return list(self._places.owners())
 
+    def _one_at_a_time(self, what: NodeRef | str) -> asyncio.Lock:
+        """The lock of a node, or of a cluster; a node's is taken first."""
+        return self._locks.setdefault(what, asyncio.Lock())
+
     def _settle(self, place: Place, spec: NodeSpec) -> Marks:
         """Choose the node's share of the machine and write it on the node."""
         self._places.nodes.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -169,6 +160,27 @@ class LocalProvider:
         cgroups.hand_over(group, subid(marks.slot))
         await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
         await self._runc.start(place.container)
+
+    async def _delete(self, place: Place) -> Marks | None:
+        """Delete it, and tell what was written on it."""
+        ref, marks = place.ref, place.marks()
+        await self._runc.destroy(place.container)
+        group = cgroups.path(self._install, ref.owner, ref.name)
+        # In a thread: the node may have made any number of groups inside its own.
+        await asyncio.to_thread(cgroups.remove, group)
+        if marks and self._slots.holds(marks.slot, place.home):
+            await self._network.detach(marks.slot, marks.index)
+        await asyncio.to_thread(_remove_trees, place)
+        async with self._one_at_a_time(ref.owner):
+            if self._places.all(ref.owner) == [place]:
+                await self._leave(place, marks)
+            place.config.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(shutil.rmtree, place.directory)
+            with contextlib.suppress(OSError):  # neighbours live there
+                place.home.rmdir()
+        self._promised.pop(ref, None)
+        return marks
 
     async def _leave(self, place: Place, marks: Marks | None) -> None:
         """Close what the cluster had on this machine, before its last node's marks go."""
