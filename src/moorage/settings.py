@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     quota_nodes: int = Field(default=100, ge=0)
     memory_overcommit: float = Field(default=1.0, gt=0)
     """Promised memory may reach this many times the machine's own."""
-    heal_seconds: float = Field(default=20.0, gt=0)
+    heal_seconds: float = Field(default=30.0, gt=0)
     """How often a cluster with nothing to do is looked at."""
 
     fakes: bool = False

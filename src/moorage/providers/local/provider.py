@@ -159,7 +159,7 @@ class LocalProvider:
         group = cgroups.path(self._install, spec.owner, spec.name)
         cgroups.hand_over(group, subid(marks.slot))
         await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
-        await self._runc.start(place.container)
+        await self._runc.start(place.container, place.directory)
 
     async def _delete(self, place: Place) -> Marks | None:
         """Delete it, and tell what was written on it."""

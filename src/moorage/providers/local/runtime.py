@@ -13,15 +13,17 @@ import json
 import os
 import shutil
 import signal
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Completed
+from moorage.providers.local import child
 
 RUN = Path("/run/moorage")
+LOG = "runc.log"
+"""In the bundle, and gone with it."""
 OUTPUT_BYTES = 1 << 20
 PATIENCE = 30.0
 """Seconds that runc may take for anything but a tenant's own argv."""
@@ -67,16 +69,14 @@ class Runc:
     async def create(self, container: str, bundle: Path) -> Init:
         """Make the container from its bundle; its pid 1 waits for `start`."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The node's processes inherit runc's output: a pipe would stay open as long as they
-        # live. The file goes with the bundle.
-        await self._do("create", "--bundle", str(bundle), container, log=bundle / "runc.log")
+        await self._do("create", "--bundle", str(bundle), container, log=bundle / LOG)
         init = self.init(container)
         if init is None:
             raise RetryLater(f"the first process of {container} ended before it was started")
         return init
 
-    async def start(self, container: str) -> None:
-        await self._do("start", container)
+    async def start(self, container: str, bundle: Path) -> None:
+        await self._do("start", container, log=bundle / LOG)
 
     async def run(
         self, container: str, argv: Sequence[str], *, stdin: bytes, timeout: float
@@ -87,23 +87,13 @@ class Runc:
         OUTPUT_BYTES, and the rest is read and forgotten.
         """
         inside = ("/usr/bin/timeout", "--kill-after=1", f"{timeout:.3f}", *argv)
-        with _file_of(stdin) as source:
-            process = await asyncio.create_subprocess_exec(
-                *("runc", "--root", str(self.root), "exec", "--cwd", "/", container, *inside),
-                stdin=source,
-                stdout=PIPE,
-                stderr=PIPE,
+        command = ("--root", str(self.root), "exec", "--cwd", "/", container, *inside)
+        try:
+            code, out, err = await child.output(
+                ("runc", *command), stdin=stdin, timeout=timeout + 2, most=OUTPUT_BYTES
             )
-        assert process.stdout and process.stderr  # noqa: S101 - for the type checker
-        async with _ended(process):
-            try:
-                async with asyncio.timeout(timeout + 2):
-                    out, err = await asyncio.gather(
-                        _bounded(process.stdout), _bounded(process.stderr)
-                    )
-                    code = await process.wait()
-            except TimeoutError:
-                out, err, code = b"", b"", TIMED_OUT
+        except TimeoutError:
+            code, out, err = TIMED_OUT, b"", b""
         if code == TIMED_OUT:
             raise RetryLater(f"`{argv[0]}` did not end within {timeout:g} s")
         return Completed(tuple(argv), code, out, err)
@@ -121,46 +111,22 @@ class Runc:
             self.root.rmdir()
             self.root.parent.rmdir()
 
-    async def _do(self, *words: str, log: Path | None = None) -> None:
-        """Run `runc <words>`, whose complaints go to `log`, or else through a pipe."""
-        options = ("--root", str(self.root), *(("--log", str(log)) if log else ()))
-        process = await asyncio.create_subprocess_exec(
-            *("runc", *options, *words),
-            stdin=DEVNULL,
-            stdout=DEVNULL,
-            stderr=DEVNULL if log else PIPE,
-        )
-        async with _ended(process):
-            try:
-                _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
-            except TimeoutError:
-                raise RetryLater(f"runc {words[0]} did not end within {PATIENCE:g} s") from None
-        if process.returncode:
-            raise RetryLater(f"runc {words[0]} failed: {_last_message(log, said)}")
+    async def _do(self, *words: str, log: Path) -> None:
+        """Run `runc <words>`, whose complaints go to `log`.
+
+        No pipe: the node's processes inherit it from `create`, and would keep it open.
+        """
+        argv = ("runc", "--root", str(self.root), "--log", str(log), *words)
+        try:
+            code = await child.run(argv, timeout=PATIENCE)
+        except TimeoutError:
+            raise RetryLater(f"runc {words[0]} did not end within {PATIENCE:g} s") from None
+        if code:
+            raise RetryLater(f"runc {words[0]} failed: {_last_message(log)}")
 
 
 TIMED_OUT = 124
 """The exit code by which timeout(1) says so."""
-
-
-@contextlib.contextmanager
-def _file_of(data: bytes) -> Iterator[int]:
-    """A descriptor to read `data` from. Not a pipe: who ends before reading it breaks nothing."""
-    handle = os.memfd_create("stdin")
-    try:
-        with os.fdopen(os.dup(handle), "wb") as file:
-            file.write(data)
-        os.lseek(handle, 0, os.SEEK_SET)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-async def _bounded(stream: asyncio.StreamReader) -> bytes:
-    kept = bytearray()
-    while chunk := await stream.read(65536):
-        kept += chunk[: OUTPUT_BYTES - len(kept)]
-    return bytes(kept)
 
 
 async def kill(init: Init) -> None:
@@ -187,20 +153,7 @@ async def kill(init: Init) -> None:
         os.close(handle)
 
 
-@contextlib.asynccontextmanager
-async def _ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """No child outlives its caller, however that leaves."""
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-def _last_message(log: Path | None, said: bytes) -> str:
+def _last_message(log: Path) -> str:
     """What runc wrote last, as lines of `time=… level=… msg="…"`."""
-    text = log.read_text(errors="replace") if log else (said or b"").decode(errors="replace")
-    lines = text.strip().splitlines()
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1].partition("msg=")[2].strip('"') if lines else "no message"

@@ -1,0 +1,89 @@
+"""Child processes, started the cheap way and awaited by a pidfd.
+
+`subprocess` starts a child by vfork; uvloop forks, which copies the page tables of a
+process of 120 MB: 8 ms of the event loop for every `runc`, against 1 ms this way.
+No child outlives its caller, however that leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import IO
+
+
+async def run(argv: Sequence[str], *, timeout: float) -> int:
+    """Run it to its end, with nothing to read and nowhere to write; its exit code.
+
+    Raises TimeoutError after so many seconds.
+    """
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing)  # noqa: ASYNC220
+    async with asyncio.timeout(timeout), _awaited(process) as ended:
+        await ended.wait()
+        return process.wait()
+
+
+async def output(
+    argv: Sequence[str], *, stdin: bytes, timeout: float, most: int
+) -> tuple[int, bytes, bytes]:
+    """Run it to its end; its exit code, stdout and stderr.
+
+    `most` bytes of each are kept, the rest is read and forgotten. Raises TimeoutError.
+    """
+    with _file_of(stdin) as source:
+        process = subprocess.Popen(  # noqa: ASYNC220 - it only forks
+            argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    async with asyncio.timeout(timeout), _awaited(process) as ended:
+        out, err, _ = await asyncio.gather(
+            _bounded(process.stdout, most), _bounded(process.stderr, most), ended.wait()
+        )
+        return process.wait(), out, err
+
+
+@asynccontextmanager
+async def _awaited(process: subprocess.Popen[bytes]) -> AsyncIterator[asyncio.Event]:
+    """An event for its end; what has not ended when the block is left is killed."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    handle = os.pidfd_open(process.pid)  # not reaped yet, so the number is still its own
+    loop.add_reader(handle, ended.set)
+    try:
+        yield ended
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
+    """A descriptor to read `data` from. Not a pipe: who ends before reading it breaks nothing."""
+    handle = os.memfd_create("stdin")
+    try:
+        with os.fdopen(os.dup(handle), "wb") as file:
+            file.write(data)
+        os.lseek(handle, 0, os.SEEK_SET)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+async def _bounded(pipe: IO[bytes] | None, most: int) -> bytes:
+    assert pipe is not None  # noqa: S101 - for the type checker
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    kept = bytearray()
+    try:
+        while chunk := await reader.read(65536):
+            kept += chunk[: most - len(kept)]
+    finally:
+        transport.close()
+    return bytes(kept)
