@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     quota_nodes: int = Field(default=100, ge=0)
     memory_overcommit: float = Field(default=1.0, gt=0)
     """Promised memory may reach this many times the machine's own."""
-    heal_seconds: float = Field(default=30.0, gt=0)
-    """How often a cluster with nothing to do is looked at."""
+    heal_seconds: float = Field(default=40.0, gt=0)
+    """How often a cluster with nothing to do is looked at; lost nodes are noticed at once."""
 
     fakes: bool = False
     """Offer the fake provider and COE as well: for tests and benchmarks."""
