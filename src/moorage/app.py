@@ -56,6 +56,7 @@ def serve(settings: Settings) -> None:
     _configure_logs()
     _raise_open_files()
     os.umask(0o022)  # the roots of nodes are made with the modes that an /etc has
+    _prepare(settings)
     uvloop.run(_serve(settings))
 
 
@@ -145,14 +146,23 @@ async def _wipe(settings: Settings) -> None:
         path.unlink(missing_ok=True)
 
 
+def _prepare(settings: Settings) -> None:
+    """The state directory, open to walk through and to nothing else.
+
+    Nodes' roots lie below it, and their own root must be able to walk there.
+    """
+    settings.state.mkdir(parents=True, exist_ok=True)
+    settings.state.chmod(0o711)
+    # SQLite gives its journals the mode of the database.
+    database = Path(settings.database.removeprefix("sqlite:///"))
+    database.touch(mode=0o600)
+    database.chmod(0o600)
+
+
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    settings.state.mkdir(parents=True, exist_ok=True)
-    # Nodes' roots lie below it, and their own root must be able to walk there; what is
-    # secret lies in directories of mode 0700.
-    settings.state.chmod(0o711)
     async with contextlib.AsyncExitStack() as stack:
         seal = Seal.load_or_create(settings.seal_file)
         store = await Store.open(settings.database, seal)

@@ -172,6 +172,7 @@ def test_a_container_with_all_its_powers_sees_nothing_of_the_machine(
     assert secret not in said
     assert "the machine's" not in said
     assert canary.read_text() == "the machine's"
+    canary.unlink()
     assert not Path("/usr/bin/moorage-was-here").exists()
     assert "512" not in done.stdout
     assert not {"vda", "sda", "kvm", "mem"} & set(done.stdout.split())
@@ -201,3 +202,16 @@ def test_a_reader_may_look_and_nothing_else(install: Install, two: tuple[Owned, 
         ("POST", "/clustertemplates", {"name": "x", "coe": "swarm", "flavor_id": "tiny"}),
     ):
         assert reader.ask(method, path, body).status == 403, (method, path)
+
+
+def test_other_users_of_the_machine_read_nothing_of_the_state(
+    install: Install, two: tuple[Owned, ...]
+) -> None:
+    """They may walk through the state directory, as nodes' roots do, and find all doors shut."""
+    assert two
+    for entry in install.state.iterdir():
+        mode = entry.stat().st_mode & 0o777
+        closed = mode & 0o007 == 0 if entry.name != "nodes" else mode == 0o711
+        assert closed, f"{entry.name}: {mode:o}"
+    for root in (install.state / "nodes").glob("*/*"):
+        assert (root / "config.json").stat().st_mode & 0o002 == 0
