@@ -63,22 +63,26 @@ packages:
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-clients: .venv-clients/.installed ## OpenStack's own client, in .venv-clients
+# Clients that we didn't write, each from its package in an environment of its own.
+CLIENTS := clients old-client sdk
 
-.venv-clients/.installed: requirements-clients.lock | .venv/.installed
-	@echo "==> .venv-clients: python-openstackclient and python-magnumclient"
-	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-clients
-	@$(UV) pip install --quiet --python .venv-clients/bin/python --require-hashes -r $<
+clients: $(CLIENTS:%=.venv-%/.installed) ## OpenStack's own clients, in .venv-clients and others
+
+.venv-%/.installed: requirements-%.lock | .venv/.installed
+	@echo "==> .venv-$*: $$(sed -n '/^[^#]/p' requirements-$*.in | paste -sd ' ')"
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-$*
+	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r $<
 	@touch $@
 
-lock: install ## Pin the newest versions of what pyproject.toml and requirements-clients.in name
-	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.lock
-	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --custom-compile-command "make lock" requirements-clients.in -o requirements-clients.lock
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command "make lock"
+lock: install ## Pin the newest versions of what pyproject.toml and requirements-*.in name
+	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements.lock
+	@for name in $(CLIENTS); do \
+	    $(COMPILE) --upgrade requirements-$$name.in -o requirements-$$name.lock; done
 
 clean: ## Remove the virtual environments and the caches (clusters stay: make demo-down)
-	@rm -rf .venv .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	    .import_linter_cache dist
 
 .PHONY: help

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import resource
@@ -39,9 +40,9 @@ from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider
 from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
-from moorage.services import Catalogue, CertificateService, ClusterService, TemplateService
+from moorage.services import Catalogue, open_services
 from moorage.settings import FLAVORS, Settings
-from moorage.store import Limits, Store
+from moorage.store import Store
 from moorage.trust import ClusterAuthority, Seal
 
 T = TypeVar("T")
@@ -153,10 +154,11 @@ def _prepare(settings: Settings) -> None:
     """
     settings.state.mkdir(parents=True, exist_ok=True)
     settings.state.chmod(0o711)
-    # SQLite gives its journals the mode of the database.
-    database = Path(settings.database.removeprefix("sqlite:///"))
-    database.touch(mode=0o600)
-    database.chmod(0o600)
+    if settings.database.startswith("sqlite:///"):
+        # SQLite gives its journals the mode of the database.
+        database = Path(settings.database.removeprefix("sqlite:///"))
+        database.touch(mode=0o600)
+        database.chmod(0o600)
 
 
 async def _serve(settings: Settings) -> None:
@@ -173,11 +175,10 @@ async def _serve(settings: Settings) -> None:
         for driver in known.values():
             if isinstance(driver, Closes):
                 stack.push_async_callback(driver.aclose)
-        flavors = {flavor.name: flavor for flavor in FLAVORS}
-        catalogue = Catalogue(FLAVORS, known, found, settings.provider)
-        limits = Limits(settings.quota_clusters, settings.quota_nodes)
-        world = World(known, found, flavors, ClusterAuthority, settings.heal_seconds)
-        conductor = Conductor(store, world)
+        catalogue = Catalogue(FLAVORS, known, found, settings.provider, store.offers)
+        world = World(known, found, ClusterAuthority, settings.heal_seconds)
+        # Other processes may work on a PostgreSQL: then claims that are there may be theirs.
+        conductor = Conductor(store, world, alone=settings.database.startswith("sqlite"))
 
         async def ready() -> None:
             if conducting.done():
@@ -185,13 +186,14 @@ async def _serve(settings: Settings) -> None:
             await store.claims.next_due()
 
         api = create_api(
-            templates=TemplateService(store, catalogue),
-            clusters=ClusterService(store, catalogue, limits),
-            certificates=CertificateService(store),
+            services=open_services(store, catalogue, settings.quotas),
             validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
             ready=ready,
             identity_url=identity_url,
         )
+        # What is there by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         conducting = asyncio.create_task(conductor.run())
         listening = asyncio.create_task(_listen(api, settings, stop))
         # Either of them ending, by a signal or by a bug, ends both: never one without the other.

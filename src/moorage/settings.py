@@ -9,12 +9,16 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moorage.model.node import Flavor
+from moorage.model.quota import Amounts, Resource
 
 FLAVORS: tuple[Flavor, ...] = (
     Flavor("tiny", vcpus=1, memory_mib=512, disk_gib=2, pids=2048),
     Flavor("small", vcpus=2, memory_mib=1024, disk_gib=5, pids=4096),
     Flavor("medium", vcpus=2, memory_mib=4096, disk_gib=20, pids=8192),
     Flavor("large", vcpus=4, memory_mib=8192, disk_gib=40, pids=16384),
+    # What python-magnumclient asks for where its user names none; Nova's classic sizes.
+    Flavor("m1.small", vcpus=1, memory_mib=2048, disk_gib=20, pids=4096),
+    Flavor("m1.medium", vcpus=2, memory_mib=4096, disk_gib=40, pids=8192),
 )
 
 
@@ -43,8 +47,14 @@ class Settings(BaseSettings):
     """The key that seals the clusters' CA keys at rest; None: `<state>/keys/seal.key`."""
     token_cache_seconds: int = Field(default=30, ge=0)
     """How long a revoked token may still be believed."""
-    quota_clusters: int = Field(default=20, ge=0)
-    quota_nodes: int = Field(default=100, ge=0)
+    database_url: SecretStr | None = None
+    """`postgresql://user:password@host/name`; None: a SQLite file in `state`."""
+    quota_clusters: int = Field(default=20, ge=-1)
+    """Of each project that has no quota of its own; -1: no limit. So are those below."""
+    quota_nodes: int = Field(default=100, ge=-1)
+    quota_cpus: int = Field(default=200, ge=-1)
+    quota_memory_mib: int = Field(default=262_144, ge=-1)
+    quota_disk_gib: int = Field(default=4_000, ge=-1)
     memory_overcommit: float = Field(default=1.0, gt=0)
     """Promised memory may reach this many times the machine's own."""
     heal_seconds: float = Field(default=40.0, gt=0)
@@ -55,7 +65,20 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
+        """It may hold a password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
         return f"sqlite:///{self.state / 'moorage.db'}"
+
+    @property
+    def quotas(self) -> Amounts:
+        return {
+            Resource.CLUSTER: self.quota_clusters,
+            Resource.NODE: self.quota_nodes,
+            Resource.CPU: self.quota_cpus,
+            Resource.MEMORY: self.quota_memory_mib,
+            Resource.DISK: self.quota_disk_gib,
+        }
 
     @property
     def seal_file(self) -> Path:

@@ -18,10 +18,11 @@ from moorage.model import plan
 from moorage.model.cluster import ClusterSpec, HealthStatus
 from moorage.model.node import Flavor, NodeRef, NodeState, Role
 from moorage.model.plan import Step, as_text
-from moorage.model.ports import AnyDriver, Member, Observed
+from moorage.model.ports import AnyDriver, CaKeys, Member, Observed
 from moorage.planning.order import ordered
 from moorage.planning.outcomes import Kind
-from moorage.trust import ClusterAuthority
+from moorage.trust import ClusterAuthority, new_ca
+from tests import made
 from tests.contract.cases import DRIVERS, PAIRS, OpenYard, Yard
 
 FLAVOR = Flavor("tiny", vcpus=1, memory_mib=512, disk_gib=1, pids=2048)
@@ -31,15 +32,14 @@ TURNS = 30
 
 
 def wanted(*, masters: int = 1, workers: int = 2, name: str = "c") -> ClusterSpec:
-    return ClusterSpec(
-        uuid=str(uuid.uuid4()),
-        name=name,
-        coe="any",
-        masters=masters,
-        workers=workers,
+    return made.spec(
+        ClusterAuthority(CaKeys(new_ca("contract"))),
+        masters,
+        workers,
         flavor=FLAVOR,
         master_flavor=dataclasses.replace(FLAVOR, name="master"),
-        authority=ClusterAuthority.create("contract"),
+        uuid=str(uuid.uuid4()),
+        name=name,
     )
 
 
@@ -66,7 +66,7 @@ def test_nodes_are_named_and_sized(driver: AnyDriver, masters: int, workers: int
 
 def test_growing_keeps_the_nodes_that_are_there(driver: AnyDriver) -> None:
     small = wanted(workers=1)
-    large = dataclasses.replace(small, workers=3)
+    large = made.resized(small, workers=3)
     grown = driver.nodes(large)
     assert all(node in grown for node in driver.nodes(small))
 
@@ -177,9 +177,48 @@ async def test_a_stopped_node_comes_back(site: Site) -> None:
 
 async def test_up_and_down(site: Site) -> None:
     await site.converge()
-    site.cluster = dataclasses.replace(site.cluster, workers=3)
+    site.cluster = made.resized(site.cluster, workers=3)
     assert len((await site.converge()).nodes) == 4
-    site.cluster = dataclasses.replace(site.cluster, workers=0)
+    site.cluster = made.resized(site.cluster, workers=0)
     seen = await site.converge()
     assert len(seen.nodes) == 1
     assert seen.health.status is HealthStatus.HEALTHY
+
+
+async def test_nodes_are_renewed_where_they_are(site: Site) -> None:
+    """Another revision: the same disk and address, another size, and in the cluster again."""
+    before = (await site.converge()).nodes
+    host = site.members["worker-1"].host
+    await host.put("/var/lib/mark", b"kept")
+    larger = dataclasses.replace(FLAVOR, name="larger", memory_mib=640)
+    groups = [
+        dataclasses.replace(group, flavor=larger, revision="r2") if index else group
+        for index, group in enumerate(site.cluster.groups)
+    ]
+    site.cluster = dataclasses.replace(site.cluster, groups=tuple(groups))
+    _, steps = await site.look()
+    assert as_text(steps) == "", "an old node is left alone until it is its turn"
+    for name in ("worker-0", "worker-1"):
+        site.cluster = dataclasses.replace(site.cluster, renewing=frozenset({name}))
+        _, steps = await site.look()
+        assert {step.node for step in steps} == {name}
+        outcomes = await execute(steps, site.perform, turn="renewal")
+        assert all(outcome.done for outcome in outcomes), [str(o) for o in outcomes]
+        site.cluster = dataclasses.replace(site.cluster, renewing=frozenset())
+        seen = await site.converge()
+        assert seen.nodes[name].revision == "r2"
+        assert seen.nodes[name].address == before[name].address
+        assert seen.health.status is HealthStatus.HEALTHY
+    done = await site.members["worker-1"].host.run(["cat", "/var/lib/mark"])
+    assert done.stdout == b"kept"
+
+
+async def test_a_group_joins_and_leaves(site: Site) -> None:
+    await site.converge()
+    plain = site.cluster
+    more = made.spec_group("gpu", 1, FLAVOR, labels={"disk": "ssd"})
+    site.cluster = dataclasses.replace(plain, groups=(*plain.groups, more))
+    seen = await site.converge()
+    assert set(seen.nodes) == {"master-0", "worker-0", "worker-1", "gpu-0"}
+    site.cluster = plain
+    assert set((await site.converge()).nodes) == {"master-0", "worker-0", "worker-1"}

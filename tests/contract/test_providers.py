@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -174,3 +175,25 @@ async def test_a_file_is_whole_at_every_moment(yard: Yard, owner: str) -> None:
     )
     assert all(seen in contents for seen in got if seen is not None)
     assert await read() in contents
+
+
+async def test_a_node_of_another_revision_is_renewed_on_its_disk(yard: Yard, owner: str) -> None:
+    old = dataclasses.replace(spec(owner, "master-0", expose=2376), revision="r1")
+    first = await yard.provider.ensure(old)
+    assert first.revision == "r1"
+    await yard.provider.host(first.ref).put("/var/lib/mark", b"1")
+    larger = dataclasses.replace(FLAVOR, memory_mib=192)
+    new = dataclasses.replace(old, flavor=larger, revision="r2")
+    second = await yard.provider.ensure(new)
+    assert second == dataclasses.replace(first, revision="r2")
+    assert await yard.provider.observe(owner) == [second]
+    assert (await yard.provider.host(first.ref).run(["cat", "/var/lib/mark"])).stdout == b"1"
+    assert await yard.provider.ensure(new) == second
+
+
+async def test_a_stopped_node_of_another_revision_is_renewed_too(yard: Yard, owner: str) -> None:
+    old = dataclasses.replace(spec(owner), revision="r1")
+    made = await yard.provider.ensure(old)
+    yard.stop(made.ref)
+    new = await yard.provider.ensure(dataclasses.replace(old, revision="r2"))
+    assert (new.state, new.revision, new.address) == (NodeState.RUNNING, "r2", made.address)

@@ -13,7 +13,7 @@ import pytest
 from tests.real.install import Install
 from tests.real.machine import difference, snapshot
 
-NEEDED = ("runc", "dockerd", "containerd", "nft", "iptables", "tini", "ip", "docker")
+NEEDED = ("runc", "dockerd", "haproxy", "containerd", "nft", "iptables", "tini", "ip", "docker")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

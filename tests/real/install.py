@@ -226,6 +226,12 @@ class Install:
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         return _request(method, self.url + path, body, headers)
 
+    def ask_keystone(self, method: str, path: str, token: str, body: Any = None) -> Answer:
+        """One request to Keystone's `/v3…`; where it is about a token, about the asker's own."""
+        url = f"http://127.0.0.1:{self.keystone_port}/v3{path}"
+        headers = {"X-Auth-Token": token, "X-Subject-Token": token}
+        return _request(method, url, body, headers)
+
     def save_cloud(self, path: Path, credentials: Credentials) -> None:
         save_cloud(path, "tenant", credentials)
 

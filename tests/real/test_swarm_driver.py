@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,17 +12,20 @@ import pytest_asyncio
 
 from moorage.clients.docker import EnginePool, EngineSilent
 from moorage.drivers.swarm import SwarmDriver
-from moorage.drivers.swarm.engine import CERTIFICATE, KEY
+from moorage.drivers.swarm.front import SERVER
 from moorage.drivers.swarm.seen import SwarmObserved
 from moorage.model.cluster import HealthStatus
 from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef
-from moorage.model.ports import KeyPair
-from moorage.trust import ClusterAuthority
+from moorage.model.ports import CaKeys, KeyPair
+from moorage.trust import ClusterAuthority, new_ca
+from tests import made
 from tests.contract.cases import Yard, local
 from tests.contract.test_drivers import Site, wanted
 
 pytestmark = pytest.mark.real
+
+FRONT = "setsid haproxy -W -f /etc/docker/front.cfg </dev/null >/dev/null 2>&1"
 
 
 @pytest_asyncio.fixture
@@ -101,25 +103,27 @@ async def test_an_engine_that_hangs_is_started_again(site: Site) -> None:
     assert member_ids(await whole(site)) == before
 
 
-async def test_an_engine_with_another_certificate_is_started_again(site: Site) -> None:
+async def test_a_front_with_another_certificate_is_begun_anew(site: Site) -> None:
+    """And one that was killed, or hangs. The engine behind it stays as it is."""
     before = member_ids(await whole(site))
-    other = ClusterAuthority.create("other").server("localhost", ["127.0.0.1"])
+    engine = await shell(site, "worker-0", "pgrep -o -x dockerd")
+    other = ClusterAuthority(CaKeys(new_ca("other"))).server("localhost", ["127.0.0.1"])
     host = site.members["worker-0"].host
-    await host.put(f"/{CERTIFICATE}", other.certificate)
-    await host.put(f"/{KEY}", other.key)
-    await shell(
-        site,
-        "worker-0",
-        "pkill -KILL -x dockerd; while pgrep -x dockerd; do sleep 0.02; done; rm /run/docker.pid;"
-        " setsid dockerd --config-file /etc/docker/daemon.json </dev/null >/dev/null 2>&1 &",
-    )
-    for _ in range(100):
-        seen, _ = await site.look()
-        if "certificate" in seen.health.reasons.get("worker-0", ""):
-            break
-        await asyncio.sleep(0.05)
-    assert "certificate that is not its own" in seen.health.reasons["worker-0"]
-    assert member_ids(await whole(site)) == before
+    await host.put(f"/{SERVER}", other.certificate + other.key)
+    for harm, reason in (
+        (f"pkill -KILL -x haproxy; {FRONT} &", "certificate that is not its own"),
+        ("pkill -KILL -x haproxy", "refused the connection"),
+        ("pkill -STOP -x haproxy", "did not answer within"),
+    ):
+        await shell(site, "worker-0", harm)
+        for _ in range(100):
+            seen, _ = await site.look()
+            if reason in seen.health.reasons.get("worker-0", ""):
+                break
+            await asyncio.sleep(0.05)
+        assert reason in seen.health.reasons["worker-0"]
+        assert member_ids(await whole(site)) == before
+        assert await shell(site, "worker-0", "pgrep -o -x dockerd") == engine
 
 
 async def test_a_lost_worker_is_replaced_by_a_new_member(site: Site) -> None:
@@ -166,7 +170,7 @@ async def test_scaling_down_moves_the_tasks_first(site: Site) -> None:
         await asyncio.sleep(0.05)
     assert "web-shop-worker-1" in tasks
 
-    site.cluster = dataclasses.replace(site.cluster, workers=1)
+    site.cluster = made.resized(site.cluster, workers=1)
     _, steps = await site.look()
     assert [step.verb for step in steps] == ["drain", "leave", "remove-member", "delete-node"]
     seen = await whole(site)
@@ -185,7 +189,7 @@ async def test_a_drain_of_the_tenant_s_is_left_alone(site: Site) -> None:
 
 
 async def test_three_managers_replace_one_of_them_and_survive_two(site: Site) -> None:
-    site.cluster = dataclasses.replace(site.cluster, masters=3, workers=0)
+    site.cluster = made.resized(site.cluster, masters=3, workers=0)
     before = await whole(site)
     assert {member.reachability for member in before.members or ()} == {"reachable"}
     await shell(site, "master-0", "printf x | docker config create kept -")
@@ -222,28 +226,25 @@ async def ask(address: str, context: ssl.SSLContext) -> bytes:
 
 
 async def test_the_engine_talks_to_its_cluster_s_clients_only(site: Site, tmp_path: Path) -> None:
-    site.cluster = dataclasses.replace(site.cluster, workers=0)
+    site.cluster = made.resized(site.cluster, workers=0)
     seen = await whole(site)
     address = seen.nodes["master-0"].address
     assert address is not None
     authority = site.cluster.authority
     ca = authority.certificate
     host = site.members["master-0"].host
-    stolen = KeyPair(
-        (await host.run(["cat", f"/{CERTIFICATE}"])).stdout,
-        (await host.run(["cat", f"/{KEY}"])).stdout,
-    )
+    stolen = KeyPair((await host.run(["cat", f"/{SERVER}"])).stdout, b"")
     assert b"OK" in await ask(address, client(ca, authority.client("tenant"), tmp_path))
-    for pair in (None, ClusterAuthority.create("other").client("tenant"), stolen):
+    for pair in (None, ClusterAuthority(CaKeys(new_ca("other"))).client("tenant"), stolen):
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await ask(address, client(ca, pair, tmp_path))
 
 
 async def test_we_talk_to_the_cluster_s_engines_only(site: Site) -> None:
-    site.cluster = dataclasses.replace(site.cluster, workers=0)
+    site.cluster = made.resized(site.cluster, workers=0)
     seen = await whole(site)
     pool = EnginePool()
-    other = ClusterAuthority.create("other")
+    other = ClusterAuthority(CaKeys(new_ca("other")))
     engine = pool.engine("other", other, "master-0", seen.nodes["master-0"].address)
     with pytest.raises(EngineSilent, match="certificate that is not its own"):
         await engine.ping()
@@ -251,7 +252,7 @@ async def test_we_talk_to_the_cluster_s_engines_only(site: Site) -> None:
 
 
 async def test_an_engine_that_does_not_start_says_why(site: Site) -> None:
-    site.cluster = dataclasses.replace(site.cluster, workers=0)
+    site.cluster = made.resized(site.cluster, workers=0)
     await whole(site)
     await shell(site, "master-0", "pkill -KILL -x dockerd; rm -rf /var/lib/docker/swarm")
     await shell(site, "master-0", "mkdir -p /var/lib/docker/swarm/docker-state.json")

@@ -1,48 +1,78 @@
-"""What is known of a request while it is served; the middlewares fill it in."""
+"""What is known of a request while it is served."""
 
 from __future__ import annotations
 
-import uuid
+import random
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from starlette.requests import Request
+from fastapi import Depends
 
+from moorage.api.links import base_url, client_address
 from moorage.model.caller import Caller
 from moorage.model.errors import Unauthenticated
 
-_KEY = "moorage"
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+"""The methods that mean to change something."""
 
 
-@dataclass(slots=True)
 class Context:
-    """`minor` is the N of version 1.N. `base_url` has no slash at its end."""
+    """One request, its headers looked at once; `Api` fills in the rest as it goes.
 
-    request_id: str = field(default_factory=lambda: f"req-{uuid.uuid4()}")
-    minor: int = 1
-    base_url: str = ""
-    caller: Caller | None = None
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Sent with the answer, whatever it is."""
+    `path` has no slash at its end: magnumclient asks for `/v1/clusters/?limit=1`, and means
+    `/v1/clusters?limit=1`. `minor` is the N of version 1.N. `marks` are headers that are
+    sent with the answer, whatever it is.
+    """
 
-    def put(self, scope: MutableMapping[str, Any]) -> None:
-        scope[_KEY] = self
+    __slots__ = (
+        "caller", "headers", "marks", "method", "minor", "path", "request_id", "scope",
+        "trust_proxy",
+    )  # fmt: skip
+
+    def __init__(self, scope: MutableMapping[str, Any], *, trust_proxy: bool = False) -> None:
+        self.scope = scope
+        self.trust_proxy = trust_proxy
+        self.method: str = scope["method"]
+        path: str = scope["path"]
+        self.path = path.rstrip("/") or "/"
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = _request_id()
+        self.marks = [(b"x-openstack-request-id", self.request_id.encode())]
+        self.minor = 1
+        self.caller: Caller | None = None
+
+    def answer_in(self, minor: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The version of the answer, and the headers that tell it."""
+        self.minor = minor
+        self.marks[1:] = headers
+
+    @property
+    def who(self) -> Caller:
+        """Who asks. Raises Unauthenticated on a route that is open to everyone."""
+        if self.caller is None:
+            raise Unauthenticated("This needs a token.")
+        return self.caller
+
+    @property
+    def base_url(self) -> str:
+        """What links in the answer begin with; no slash at its end."""
+        return base_url(self.scope, self.headers, trust_proxy=self.trust_proxy)
+
+    @property
+    def address(self) -> str:
+        """Where the request came from: an IP address, or empty where nobody knows."""
+        return client_address(self.scope, self.headers, trust_proxy=self.trust_proxy)
 
 
-def context_in(scope: MutableMapping[str, Any]) -> Context:
-    """The context that `Requests` put there, outermost."""
-    context: Context = scope[_KEY]
-    return context
+def _given_by_the_api() -> None:
+    """Is never called: `Api` hands the Context over."""
 
 
-def context_of(request: Request) -> Context:
-    return context_in(request.scope)
+Asked = Annotated[Context, Depends(_given_by_the_api)]
+"""How a handler takes its Context, so that FastAPI does not describe it as a parameter."""
 
 
-def caller_of(request: Request) -> Caller:
-    """Who asks. Raises Unauthenticated on a route that is open to everyone."""
-    caller = context_of(request).caller
-    if caller is None:
-        raise Unauthenticated("This needs a token.")
-    return caller
+def _request_id() -> str:
+    """`req-` and a uuid's digits, as OpenStack has it: to be found again, not to be secret."""
+    digits = f"{random.getrandbits(128):032x}"
+    return f"req-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

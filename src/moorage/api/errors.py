@@ -10,16 +10,16 @@ first sentence, and not a phrase of HTTP.
 from __future__ import annotations
 
 import http
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired
 
-from fastapi.exceptions import RequestValidationError
+import msgspec
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from moorage.api.answers import Answer
 from moorage.model.errors import (
     Conflict,
     Forbidden,
@@ -51,6 +51,28 @@ class Errors(TypedDict):
     errors: list[Error]
 
 
+class KeystoneError(TypedDict):
+    code: int
+    title: str
+    message: str
+
+
+class KeystoneErrors(TypedDict):
+    """The body of a 401."""
+
+    error: KeystoneError
+
+
+class NotServed(Exception):
+    """A version that is none, or that has no such route: 1.`since` to 1.`until` have it."""
+
+    def __init__(self, reason: str, since: int, until: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.since = since
+        self.until = until
+
+
 _STATUS: Mapping[type[Refused], int] = {
     Invalid: 400,
     Unauthenticated: 401,
@@ -64,29 +86,30 @@ _SHOWN = 80
 """So much of a wrong value is shown back, in characters."""
 
 
-def response(error: Exception, request_id: str, *, identity_url: str = "") -> Response:
+def answer_to(error: Exception, request_id: str, *, identity_url: str = "") -> Answer:
     """The answer to a request that ended in `error`. A bug is a 500 that tells nothing."""
+    headers: Mapping[str, str] | None = None
+    versions: dict[str, str] = {}
     match error:
         case Unauthenticated():
             return _unauthorized(error.reason, identity_url)
         case Refused():
-            return _answer(_status_of(error), [error.reason], request_id)
+            status, reasons = _status_of(error), [error.reason]
         case RetryLater():
-            seconds = max(1, math.ceil(error.delay))
-            return _answer(503, [error.reason], request_id, {"retry-after": str(seconds)})
-        case RequestValidationError():
+            status, reasons = 503, [error.reason]
+            headers = {"retry-after": str(max(1, math.ceil(error.delay)))}
+        case ValidationError():
+            status = 400
             reasons = [_validation_reason(one) for one in error.errors()[:_MOST_ERRORS]]
-            return _answer(400, reasons, request_id)
+        case NotServed():
+            status, reasons = 406, [error.reason]
+            versions = {"min_version": f"1.{error.since}", "max_version": f"1.{error.until}"}
         case HTTPException():
-            return _answer(error.status_code, [str(error.detail)], request_id, error.headers)
+            status, reasons, headers = error.status_code, [str(error.detail)], error.headers
         case _:
-            reason = f"Moorage failed; its log has the cause, under {request_id}."
-            return _answer(500, [reason], request_id)
-
-
-def not_acceptable(reason: str, request_id: str, *, least: str, most: str) -> Response:
-    """406: a version that is not served, with those that are."""
-    return _answer(406, [reason], request_id, None, min_version=least, max_version=most)
+            status = 500
+            reasons = [f"Moorage failed; its log has the cause, under {request_id}."]
+    return _answer(status, reasons, request_id, headers or {}, versions)
 
 
 def shown(value: object) -> str:
@@ -104,9 +127,9 @@ def _answer(
     status: int,
     reasons: Sequence[str],
     request_id: str,
-    headers: Mapping[str, str] | None = None,
-    **more: str,
-) -> Response:
+    headers: Mapping[str, str],
+    more: Mapping[str, str],
+) -> Answer:
     code = http.HTTPStatus(status).name.lower().replace("_", "-")
     errors = [
         {
@@ -120,21 +143,22 @@ def _answer(
         }
         for reason in reasons
     ]
-    return Response(
-        json.dumps({"errors": errors}), status, dict(headers or {}), media_type="application/json"
-    )
+    return _encoded({"errors": errors}, status, headers, " ".join(reasons))
 
 
-def _unauthorized(reason: str, identity_url: str) -> Response:
+def _unauthorized(reason: str, identity_url: str) -> Answer:
     body = {"error": {"code": 401, "title": "Unauthorized", "message": reason}}
-    headers = {"www-authenticate": f'Keystone uri="{identity_url}"'}
-    return Response(json.dumps(body), 401, headers, media_type="application/json")
+    return _encoded(body, 401, {"www-authenticate": f'Keystone uri="{identity_url}"'}, reason)
+
+
+def _encoded(body: object, status: int, headers: Mapping[str, str], reason: str) -> Answer:
+    raw = tuple((name.encode(), value.encode("latin-1")) for name, value in headers.items())
+    return Answer(msgspec.json.encode(body), status, raw, reason=reason)
 
 
 def _validation_reason(error: Mapping[str, Any]) -> str:
     """One of pydantic's findings as a sentence with the field's own name and the value."""
-    _, *inner = error["loc"]  # the first says that it is in the body
-    place = [str(part) for part in inner]
+    place = [str(part) for part in error["loc"]]
     field = ".".join(place) or "the body"
     match error["type"]:
         case "extra_forbidden":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 TOOLS = (
     *("runc", "dockerd", "containerd", "containerd-shim-runc-v2", "docker", "docker-proxy"),
+    "haproxy",
     *("ip", "iptables", "nft", "tini", "nsenter", "unshare", "busybox"),
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

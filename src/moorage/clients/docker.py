@@ -16,43 +16,34 @@ Every method of `Engine` raises EngineSilent or EngineRefused, and nothing else.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiodocker
 import aiohttp
 
+from moorage.clients.docker_session import Answer, Docker, Session, Untrusted
 from moorage.clients.docker_wire import (
     EngineInfo,
     JoinTokens,
     MemberList,
     SwarmMember,
+    SwarmState,
     TaskList,
     plain,
 )
 from moorage.model.errors import RetryLater
-from moorage.model.ports import Authority, KeyPair
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
+from moorage.model.ports import Authority
 
 PORT = 2376
 SWARM_PORT = 2377
-NAME = "moorage-conductor"
-"""The common name that engines see."""
-ANSWER_BYTES = 4 << 20
-ARCHIVE = "application/x-tar"
-IDLE_SECONDS = 5.0
-RENEW_SECONDS = 3600.0
-"""Long before a client certificate ends."""
 CLUSTERS = 64
 UNREACHABLE = 900
 """aiodocker's status for an engine that it got no answer from."""
@@ -72,60 +63,6 @@ class EngineRefused(RetryLater):
         self.status = status
 
 
-class Untrusted(aiohttp.ClientError):
-    """An answer that no Docker Engine gives."""
-
-
-class _Answer(aiohttp.ClientResponse):
-    """Goes where it was sent only, and is read up to a bound only (streams are not bounded)."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        await super().start(connection)
-        if self.status in {301, 302, 303, 307, 308}:
-            raise Untrusted(f"answered with a redirect ({self.status})")
-        if self.content_type == ARCHIVE:
-            raise Untrusted("answered with an archive")  # which aiodocker would open
-        return self
-
-    async def read(self) -> bytes:
-        if self._body is None:
-            body = bytearray()
-            async for chunk in self.content.iter_any():
-                body += chunk
-                if len(body) > ANSWER_BYTES:
-                    self.close()
-                    raise Untrusted(f"answered with more than {ANSWER_BYTES >> 20} MiB")
-            self._body = bytes(body)
-        return await super().read()
-
-
-@dataclass(eq=False, slots=True)
-class _Session:
-    """The way to the engines of one cluster, for some time."""
-
-    certificate: bytes
-    born: float
-    http: aiohttp.ClientSession
-    engines: dict[str, aiodocker.Docker] = field(default_factory=dict)
-    busy: int = 0
-    retired: bool = False
-    """Another one has taken its place: it closes when nobody uses it any more."""
-
-    def fits(self, certificate: bytes) -> bool:
-        young = monotonic() - self.born < RENEW_SECONDS
-        return young and self.certificate == certificate and not self.http.closed
-
-    def docker(self, url: str) -> aiodocker.Docker:
-        if url not in self.engines:
-            self.engines[url] = aiodocker.Docker(
-                url=url,
-                connector=self.http.connector,
-                session=self.http,
-                timeout=self.http.timeout,
-            )
-        return self.engines[url]
-
-
 class EnginePool:
     """The engines of all clusters, which listen on `port`.
 
@@ -135,7 +72,7 @@ class EnginePool:
     def __init__(self, *, clusters: int = CLUSTERS, port: int = PORT) -> None:
         self.port = port
         self._most = clusters
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
 
     def engine(self, owner: str, authority: Authority, name: str, address: str | None) -> Engine:
@@ -150,14 +87,14 @@ class EnginePool:
         await asyncio.gather(*self._closing)
 
     @contextmanager
-    def session(self, owner: str, authority: Authority) -> Iterator[_Session]:
+    def session(self, owner: str, authority: Authority) -> Iterator[Session]:
         """The cluster's session, made now where it has none that is still good."""
         session = self._sessions.pop(owner, None)
-        if session is not None and not session.fits(authority.certificate):
+        if session is not None and not session.fits(authority.revision):
             self._retire(session)
             session = None
         if session is None:
-            session = _open(authority.certificate, authority.client(NAME))
+            session = Session.begin(authority)
         self._sessions[owner] = session
         self._make_room(owner)
         session.busy += 1
@@ -168,6 +105,15 @@ class EnginePool:
             if session.retired:
                 self._retire(session)
 
+    def renew(self, owner: str) -> None:
+        """Ask the cluster's engines on new connections from now on.
+
+        One that is kept goes on showing the certificate that it began with.
+        """
+        if session := self._sessions.pop(owner, None):
+            self._sessions[owner] = session.again()
+            self._retire(session)
+
     def _make_room(self, owner: str) -> None:
         """Let go of the sessions that were idle longest."""
         surplus = max(0, len(self._sessions) - self._most)
@@ -175,45 +121,15 @@ class EnginePool:
         for name in idle[:surplus]:
             self._close(self._sessions.pop(name))
 
-    def _retire(self, session: _Session) -> None:
+    def _retire(self, session: Session) -> None:
         session.retired = True
         if not session.busy:
             self._close(session)
 
-    def _close(self, session: _Session) -> None:
+    def _close(self, session: Session) -> None:
         task = asyncio.create_task(session.http.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _open(certificate: bytes, pair: KeyPair) -> _Session:
-    connector = aiohttp.TCPConnector(
-        ssl=_tls(certificate, pair), keepalive_timeout=IDLE_SECONDS, use_dns_cache=False, limit=0
-    )
-    session = aiohttp.ClientSession(
-        connector=connector,
-        response_class=_Answer,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=2.0),
-        headers={"Accept-Encoding": "identity"},
-    )
-    return _Session(certificate, monotonic(), session)
-
-
-def _tls(certificate: bytes, pair: KeyPair) -> ssl.SSLContext:
-    """Trust in this one CA. The key passes OpenSSL, which reads paths only, in memory."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=certificate.decode())
-    memory = os.memfd_create("client.pem", os.MFD_CLOEXEC)
-    try:
-        os.write(memory, pair.certificate + pair.key)
-        context.load_cert_chain(f"/proc/self/fd/{memory}")
-    finally:
-        os.close(memory)
-    return context
 
 
 class Engine:
@@ -248,10 +164,14 @@ class Engine:
                 return False
             return True
 
-    async def ping(self, *, timeout: float = 2.0) -> None:
-        """Whether it answers at all."""
-        async with self._asking(timeout, anew=True):
-            pass
+    async def ping(self, *, timeout: float = 2.0) -> str:
+        """Whether it answers at all; the revision of the authority that its certificate shows.
+
+        That is empty for one that names none. A connection that was kept shows what was so
+        when it began (`EnginePool.renew`).
+        """
+        async with self._asking(timeout, anew=True) as docker:
+            return docker.revision
 
     async def info(self, *, timeout: float = 5.0) -> EngineInfo:
         async with self._asking(timeout) as docker:
@@ -279,8 +199,13 @@ class Engine:
         role: str | None = None,
         availability: str | None = None,
         labels: Mapping[str, str] | None = None,
+        forget: Iterable[str] = (),
     ) -> None:
-        """Change what is given, add the labels, keep the rest. Refused for an unknown `id`."""
+        """Change what is given, add `labels`, take those named in `forget` away, keep the rest.
+
+        Refused for an unknown `id`.
+        """
+        forgotten = set(forget)
         for last in (False, False, False, True):
             async with self._asking(5.0) as docker:
                 seen = SwarmMember.model_validate(await docker.nodes.inspect(node_id=id))
@@ -289,8 +214,9 @@ class Engine:
                 spec["Role"] = role
             if availability is not None:
                 spec["Availability"] = availability
-            if labels is not None:
-                spec["Labels"] = {**seen.labels, **labels}
+            if labels is not None or forgotten:
+                kept = {k: v for k, v in seen.labels.items() if k not in forgotten}
+                spec["Labels"] = {**kept, **(labels or {})}
             if spec == seen.spec:
                 return
             try:
@@ -320,6 +246,34 @@ class Engine:
     async def join_tokens(self) -> JoinTokens:
         async with self._asking(5.0) as docker:
             return JoinTokens.model_validate(await docker.swarm.inspect())
+
+    async def rotate_join_tokens(self) -> None:
+        """Make new tokens: nobody joins by the former ones any more. Members stay members."""
+        for last in (False, False, False, True):
+            async with self._asking(5.0) as docker:
+                seen = SwarmState.model_validate(await docker.swarm.inspect())
+            try:
+                async with (
+                    self._asking(10.0) as docker,
+                    # aiodocker has no name for this call.
+                    docker._query(
+                        "swarm/update",
+                        method="POST",
+                        params={
+                            "version": seen.index,
+                            "rotateWorkerToken": "true",
+                            "rotateManagerToken": "true",
+                        },
+                        data=json.dumps(dict(seen.spec)),
+                        headers={"content-type": "application/json"},
+                    ),
+                ):
+                    pass
+            except EngineRefused as refusal:
+                if last or OUT_OF_SEQUENCE not in refusal.reason:
+                    raise
+            else:
+                return
 
     async def init_swarm(
         self, *, pool: str, heartbeat: float, force_new_cluster: bool = False
@@ -354,16 +308,14 @@ class Engine:
             await docker.swarm.leave(force=True)
 
     @asynccontextmanager
-    async def _asking(
-        self, timeout: float, *, anew: bool = False
-    ) -> AsyncIterator[aiodocker.Docker]:
+    async def _asking(self, timeout: float, *, anew: bool = False) -> AsyncIterator[Docker]:
         """aiodocker's client, and its errors turned into ours. `anew`: asks for the version too."""
         with self._pool.session(self._owner, self._authority) as session:
             docker = session.docker(self.url)
             try:
                 async with asyncio.timeout(timeout):
                     if anew or docker.api_version == "auto":
-                        docker.api_version = await self._api_version(session.http)
+                        await self._ping(docker, session.http)
                     yield docker
             except TimeoutError:
                 raise EngineSilent(f"{self} did not answer within {timeout:g} s") from None
@@ -380,14 +332,15 @@ class Engine:
                     f"{self} did not answer as a Docker Engine does ({type(error).__name__})"
                 ) from None
 
-    async def _api_version(self, http: aiohttp.ClientSession) -> str:
-        """The API's newest version there (header of /_ping, which costs the engine nothing)."""
+    async def _ping(self, docker: Docker, http: aiohttp.ClientSession) -> None:
+        """Note the API's newest version there (a header of /_ping, which costs it nothing)."""
         async with http.get(f"{self.url}/_ping") as answer:
             await answer.read()
             version = answer.headers.get("Api-Version", "")
             if answer.status != 200 or not re.fullmatch(r"1\.\d{1,3}", version):
                 raise Untrusted(f"answered a ping with status {answer.status}")
-            return f"v{version}"
+            docker.api_version = f"v{version}"
+            docker.revision = answer.revision if isinstance(answer, Answer) else ""
 
     def _silent(self, docker: aiodocker.Docker, error: BaseException) -> EngineSilent:
         docker.api_version = "auto"  # whoever answers next may be another engine
@@ -407,7 +360,7 @@ def _what(error: BaseException) -> str:
             what = f"broke off the TLS handshake: {plain(cause.reason or 'no reason', 100)}"
         case ConnectionRefusedError():
             what = "refused the connection"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
             what = "closed the connection"
         case OSError() if cause.errno:
             what = f"can't be reached: {os.strerror(cause.errno)}"

@@ -79,6 +79,13 @@ class SwarmMember(_Wire):
     reachability: Text = _at("ManagerStatus", "Reachability")
 
 
+class SwarmState(_Wire):
+    """The swarm as a whole: the part that a client may change, with the version `index`."""
+
+    index: int = _at("Version", "Index", default=0)
+    spec: Mapping[str, Any] = Field(default_factory=dict, validation_alias="Spec", repr=False)
+
+
 class JoinTokens(_Wire):
     """The secrets that make an engine a member."""
 

@@ -65,5 +65,5 @@ async def attempt(step: Step, perform: Perform, turn: str) -> Outcome:
         trouble = trouble_of(failure, step.key, turn)
         if trouble.kind is Kind.BUG:
             log.exception("internal error", step=step.key, turn=turn)
-        return Outcome(step, monotonic() - began, trouble)
-    return Outcome(step, monotonic() - began)
+        return Outcome(step, monotonic() - began, trouble, began=began)
+    return Outcome(step, monotonic() - began, began=began)

@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 LEASE = 30.0
 TURNS = 64
 GRACE = 5.0
+BEAT = 15.0
+"""Seconds between two signs of life."""
+BINARY = "moorage-conductor"
 
 
 @dataclass(slots=True)
@@ -93,6 +96,7 @@ class Conductor:
             asyncio.create_task(self._stopping.wait()),
             asyncio.create_task(self._dispatch()),
             asyncio.create_task(self._give_way()),
+            asyncio.create_task(self._beat()),
             asyncio.create_task(watch.run()),
         ]
         grace = 0.0
@@ -198,6 +202,16 @@ class Conductor:
             except Exception:
                 # The next try comes before the lease is over; the fence holds in any case.
                 log.exception("lease not renewed", cluster=running.claim.cluster.uuid)
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._store.heartbeats.beat(socket.gethostname(), BINARY)
+            except RetryLater as error:
+                log.warning("the store does not answer", reason=error.reason)
+            except Exception:
+                log.exception("no sign of life could be written")
+            await asyncio.sleep(BEAT)
 
     async def _give_way(self) -> None:
         """Halt the turns of clusters that are to be deleted by now, as soon as it is written."""

@@ -14,8 +14,9 @@ is seen any more its row is removed, in one turn where nothing stands in the way
 from __future__ import annotations
 
 import asyncio
+import datetime
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Protocol
@@ -26,9 +27,12 @@ from moorage.conductor.execute import attempt, execute
 from moorage.conductor.world import World
 from moorage.model import plan
 from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus
-from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
+from moorage.model.event import Event, EventKind
+from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode
 from moorage.model.plan import Step, as_text
 from moorage.model.ports import HasRoom, Member, Observed
+from moorage.planning import rolling
+from moorage.planning.groups import gone_back, settled_groups
 from moorage.planning.nodes import node_steps
 from moorage.planning.order import ordered
 from moorage.planning.outcomes import Outcome, worst
@@ -39,6 +43,8 @@ log = structlog.get_logger(__name__)
 
 STAGE_SECONDS = 30.0
 """A provider and a driver that look for longer than this have not seen anything."""
+ON_HOLD = (ClusterStatus.UPDATE_FAILED, ClusterStatus.ROLLBACK_FAILED)
+"""Where no node is renewed until somebody asks for it."""
 ROOM_ASKED = (
     ClusterStatus.CREATE_IN_PROGRESS,
     ClusterStatus.CREATE_FAILED,
@@ -50,9 +56,11 @@ ROOM_ASKED = (
 class Ledger(Protocol):
     """Where a turn ends: the part of `store.claims` that it writes to."""
 
-    async def apply(self, claim: Claim, cluster: Cluster, due_in: float) -> bool: ...
+    async def apply(
+        self, claim: Claim, cluster: Cluster, due_in: float, events: Sequence[Event]
+    ) -> bool: ...
 
-    async def remove(self, claim: Claim) -> None: ...
+    async def remove(self, claim: Claim, events: Sequence[Event]) -> None: ...
 
 
 class Tried:
@@ -101,6 +109,7 @@ class Turn:
         self.halt = halt
         self.id = uuid.uuid4().hex[:12]
         self.began = monotonic()
+        self.began_at = world.now()
         self.spec: ClusterSpec
         self.wanted: dict[str, NodeSpec] = {}
         self.nodes: dict[str, ObservedNode] = {}
@@ -108,6 +117,8 @@ class Turn:
         self.seen: Any = None
         """The driver's own kind of Observed; None until the world was seen."""
         self.steps: list[Step] = []
+        self.old: tuple[str, ...] = ()
+        self.held = False
         self.outcomes: list[Outcome] = []
 
     async def take(self) -> End:
@@ -136,9 +147,10 @@ class Turn:
             self.outcomes = await self._execute()
             gone = not self.steps or await self._get("observe", self._observe_nodes)
             if gone and not self.nodes and worst(self.outcomes) is None:
-                await self.ledger.remove(self.claim)
+                sentence = f"deleted: {some(count, 'node')} in {self._elapsed():.1f} s"
+                await self.ledger.remove(self.claim, self._events(sentence))
                 self.tried.forget(self.cluster.uuid)
-                return End(f"deleted: {some(count, 'node')} in {self._elapsed():.1f} s")
+                return End(sentence)
         return await self._apply(settle_delete(self.cluster, self._findings()))
 
     async def _get(self, stage: str, work: Callable[[], Awaitable[None]]) -> bool:
@@ -159,7 +171,7 @@ class Turn:
     async def _observe(self) -> None:
         cluster = self.cluster
         driver = self.world.driver(cluster)
-        self.spec = self.world.spec(cluster, self.claim.ca)
+        self.spec = self.world.spec(cluster, self.claim.keys)
         self.wanted = {spec.name: spec for spec in driver.nodes(self.spec)}
         provider = self.world.provider(cluster)
         self.nodes = {node.name: node for node in await provider.observe(cluster.uuid)}
@@ -171,9 +183,16 @@ class Turn:
         self.seen = await driver.observe(self.spec, self.nodes, self.members)
 
     async def _plan(self) -> None:
-        steps = self.world.driver(self.cluster).plan(self.spec, self.seen)
-        ordered(steps)  # a plan without an order is a bug of the planner: say so before acting
-        self.steps = steps
+        rolled = rolling.plan(
+            self.world.driver(self.cluster),
+            self.spec,
+            self.seen,
+            batch_size=self.cluster.batch_size,
+            hold=self.cluster.status in ON_HOLD,
+        )
+        ordered(rolled.steps)  # a plan without an order is a bug of the planner: say so now
+        self.spec, self.steps, self.old = rolled.cluster, rolled.steps, rolled.old
+        self.held = rolled.held
 
     async def _ask_for_room(self) -> None:
         provider = self.world.provider(self.cluster)
@@ -222,6 +241,7 @@ class Turn:
             elapsed=self._elapsed(),
             again=done and self.tried.knows(self.cluster.uuid, as_text(self.steps)),
             undone=undone,
+            held=self.old if self.held else (),
         )
 
     def _remember(self, found: Findings) -> None:
@@ -237,8 +257,10 @@ class Turn:
             status_reason=verdict.status_reason,
             health=verdict.health,
             attempts=verdict.attempts,
-            deadline=None if verdict.status.value.endswith("_COMPLETE") else self.cluster.deadline,
+            rotation=verdict.rotation,
         )
+        if verdict.status.complete:
+            cluster = replace(cluster, deadline=None, fallback=None)
         if self.seen is not None and not cluster.status.deleting:
             nodes = {} if undone else self.nodes
             cluster = replace(
@@ -246,17 +268,37 @@ class Turn:
                 api_address=None if undone else self.seen.api_address,
                 coe_version=self.seen.coe_version,
                 container_version=self.seen.container_version,
-                master_addresses=self._addresses(nodes, Role.MASTER),
-                node_addresses=self._addresses(nodes, Role.WORKER),
+                groups=settled_groups(
+                    cluster, verdict, steps=self.steps, nodes=nodes, old=self.old
+                ),
             )
-        if await self.ledger.apply(self.claim, cluster, verdict.due_in):
+        if verdict.back:
+            cluster = gone_back(cluster, self.world.now())
+        events = () if verdict.idle else self._events(verdict.sentence, ok=not verdict.troubled)
+        if await self.ledger.apply(self.claim, cluster, verdict.due_in, events):
             return End(verdict.sentence, verdict.idle, verdict.troubled)
         return End(f"{verdict.sentence}; something else is wanted by now")
 
-    def _addresses(self, nodes: Mapping[str, ObservedNode], role: Role) -> tuple[str, ...]:
-        """In the driver's own order, where worker-10 comes after worker-9."""
-        found = [nodes[name] for name in self.wanted if name in nodes]
-        return tuple(node.address for node in found if node.role is role and node.address)
+    def _events(self, sentence: str, *, ok: bool = True) -> list[Event]:
+        """The turn and its steps, in the order in which they began."""
+        tried = sorted((o for o in self.outcomes if not o.skipped), key=lambda o: o.began)
+        steps = [
+            Event(
+                EventKind.STEP,
+                outcome.step.key,
+                self.began_at + datetime.timedelta(seconds=outcome.began - self.began),
+                turn=self.id,
+                seconds=round(outcome.seconds, 3),
+                cause=outcome.trouble.reason if outcome.trouble else None,
+                ok=outcome.done,
+            )
+            for outcome in tried
+        ]
+        elapsed = round(self._elapsed(), 3)
+        whole = Event(
+            EventKind.TURN, sentence, self.world.now(), turn=self.id, seconds=elapsed, ok=ok
+        )
+        return [*steps, whole]
 
     def _elapsed(self) -> float:
         return monotonic() - self.began

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from moorage.model.cluster import Cluster, ClusterSpec
+from moorage.model.cluster import Cluster, ClusterSpec, spec_of
 from moorage.model.errors import RetryLater
-from moorage.model.node import Flavor
-from moorage.model.ports import AnyDriver, Authority, KeyPair, NodeProvider
+from moorage.model.ports import AnyDriver, Authority, CaKeys, NodeProvider
 
 T = TypeVar("T")
 MISSING_DELAY = 10.0
@@ -31,8 +30,7 @@ class World:
 
     drivers: Mapping[str, AnyDriver]
     providers: Mapping[str, NodeProvider]
-    flavors: Mapping[str, Flavor]
-    authority: Callable[[KeyPair], Authority]
+    authority: Callable[[CaKeys], Authority]
     heal_seconds: float = 15.0
     now: Callable[[], datetime.datetime] = utc_now
     jitter: Callable[[], float] = random.random
@@ -43,20 +41,15 @@ class World:
     def provider(self, cluster: Cluster) -> NodeProvider:
         return _found(self.providers, cluster.provider, "provider")
 
-    def spec(self, cluster: Cluster, ca: KeyPair) -> ClusterSpec:
-        """The cluster as its driver is told of it. RetryLater where a flavor is not there."""
-        return ClusterSpec(
-            uuid=cluster.uuid,
-            name=cluster.name,
-            coe=cluster.coe,
-            masters=cluster.master_count,
-            workers=cluster.node_count,
-            flavor=_found(self.flavors, cluster.flavor_id, "flavor"),
-            master_flavor=_found(self.flavors, cluster.master_flavor_id, "flavor"),
-            authority=self.authority(ca),
-            labels=cluster.labels,
-            attempts=cluster.attempts,
-        )
+    def spec(self, cluster: Cluster, keys: CaKeys | None) -> ClusterSpec:
+        """The cluster as its driver is told of it. RetryLater where its CA can't be used."""
+        if keys is None:
+            raise RetryLater(
+                "the key of the cluster's CA does not open: the key file that sealed it is "
+                "missing. With it put back all goes on; without, the cluster can be deleted",
+                delay=MISSING_DELAY,
+            )
+        return spec_of(cluster, self.authority(keys))
 
 
 def _found(things: Mapping[str, T], name: str, noun: str) -> T:

@@ -36,18 +36,21 @@ class FakeDriver:
     coe: ClassVar[str] = "fake"
 
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
-        roles = [(Role.MASTER, i) for i in range(cluster.masters)]
-        roles += [(Role.WORKER, i) for i in range(cluster.workers)]
+        first = cluster.of(Role.MASTER)[0]
         return [
             NodeSpec(
                 owner=cluster.uuid,
-                name=f"{role}-{i}",
-                role=role,
-                flavor=cluster.master_flavor if role is Role.MASTER else cluster.flavor,
-                hostname=f"{role}-{i}",
-                expose=PORT if (role, i) == (Role.MASTER, 0) else None,
+                name=name,
+                role=group.role,
+                flavor=group.flavor,
+                hostname=name,
+                expose=PORT if name == first else None,
+                labels=group.labels,
+                image=group.image,
+                revision=group.revision,
             )
-            for role, i in roles
+            for group in cluster.groups
+            for name in group.nodes
         ]
 
     async def observe(
@@ -64,7 +67,7 @@ class FakeDriver:
             spec.name: "not joined" for spec in self.nodes(cluster) if spec.name not in joined
         }
         status = HealthStatus.UNHEALTHY if missing else HealthStatus.HEALTHY
-        master = nodes.get(f"{Role.MASTER}-0")
+        master = nodes.get(cluster.of(Role.MASTER)[0])
         return FakeSeen(
             nodes=nodes,
             health=Health(status, missing),
@@ -75,11 +78,12 @@ class FakeDriver:
 
     def plan(self, cluster: ClusterSpec, seen: FakeSeen) -> list[Step]:
         wanted = self.nodes(cluster)
-        steps = node_steps(wanted, seen.nodes)
+        steps = node_steps(wanted, seen.nodes, cluster.renewing)
         masters = [spec.name for spec in wanted if spec.role is Role.MASTER]
         for spec in wanted:
             node = seen.nodes.get(spec.name)
             fresh = node is None or node.state is not NodeState.RUNNING
+            fresh = fresh or spec.name in cluster.renewing
             if spec.name in seen.joined and not fresh:
                 continue
             after = {f"ensure-node {spec.name}"}

@@ -39,3 +39,8 @@ class Caller:
             if name in self.roles:
                 return permission
         return Permission.NONE
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether it may make cluster templates public or hidden."""
+        return "publisher" in self.roles or self.permission >= Permission.ADMIN

@@ -51,6 +51,9 @@ class NodeSpec:
     hostname: str
     expose: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    revision: str = ""
+    """What it is made of: a node that was made with another one is old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class ObservedNode:
     address: str | None = None
     endpoint: str | None = None
     reason: str = ""
+    revision: str = ""
+    """As in the NodeSpec that it was made by; empty where that is not known."""
 
     @property
     def name(self) -> str:

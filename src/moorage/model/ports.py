@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from moorage.model.caller import Caller
-from moorage.model.cluster import ClusterSpec, Health
+from moorage.model.cluster import ClusterSpec, Health, Rotation
 from moorage.model.node import NodeRef, NodeSpec, ObservedNode
 from moorage.model.plan import Step
 
@@ -51,7 +51,8 @@ class NodeProvider(Protocol):
     async def ensure(self, spec: NodeSpec) -> ObservedNode:
         """Make the node, or start it again as it was; return it RUNNING.
 
-        Raises NoRoom, RetryLater or Refused; whatever was made by then is seen by
+        A node of another revision is ended and made anew by `spec`, on its disk and with
+        its addresses. Raises NoRoom, RetryLater or Refused; whatever was made by then is seen by
         `observe` and taken away by `delete`.
         """
         ...
@@ -134,16 +135,37 @@ class KeyPair:
     key: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class CaKeys:
+    """The keys of a cluster's CA; while it is being changed, those of the `coming` one too."""
+
+    current: KeyPair
+    coming: KeyPair | None = None
+    rotation: Rotation | None = None
+
+
 class Authority(Protocol):
     """A cluster's certificate authority. Every certificate serves one purpose only."""
 
     @property
     def certificate(self) -> bytes:
-        """The CA's own certificate, PEM."""
+        """What to trust, PEM: the CA's own certificate; two while the CA is being changed."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """What nodes trust and show by now, as 16 hexadecimal digits.
+
+        It stands in every server certificate (the subject's OU), so that whoever connects
+        to a node sees how far it is.
+        """
         ...
 
     def server(self, name: str, addresses: Sequence[str]) -> KeyPair:
-        """A new server certificate for the DNS name `name`, and IP addresses or further names."""
+        """A new server certificate for the DNS name `name`, and IP addresses or further names.
+
+        With what a client needs beside the CA that it trusts to check it (PEM, after it).
+        """
         ...
 
     def client(self, name: str) -> KeyPair:

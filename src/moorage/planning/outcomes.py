@@ -33,12 +33,16 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One step's end after `seconds`: done, failed (`trouble`), or never started (`skipped`)."""
+    """One step's end after `seconds`: done, failed (`trouble`), or never started (`skipped`).
+
+    `began` is when it started, on the monotonic clock.
+    """
 
     step: Step
     seconds: float = 0.0
     trouble: Trouble | None = None
     skipped: bool = False
+    began: float = 0.0
 
     @property
     def done(self) -> bool:

@@ -10,15 +10,19 @@ The rules, which every path below must keep:
 - A refusal ends CREATE and UPDATE at once, and is asked again rarely. While a create is
   refused, what was made for it is undone. A delete can't be refused; it only takes longer.
 - A cluster that was complete keeps that status while it heals: its health tells.
+- A change that failed goes back to what was wanted before, where it was asked for so.
+- A CA that is being changed goes one phase further with each empty plan.
+- Old nodes whose renewal is on hold are no empty plan: the change stays failed until
+  somebody asks for it again, or for what was there before.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
+from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus, Rotation
 from moorage.model.node import Role
 from moorage.model.ports import Observed
 from moorage.planning.outcomes import Kind, Outcome, Trouble, counted, worst
@@ -28,8 +32,14 @@ PROGRESS_CAP = 60.0
 FAILED_CAP = 300.0
 """The longest wait, in seconds, of any other; and how often a refusal is asked again."""
 
-_DOING = {"CREATE": "creating", "UPDATE": "updating"}
-_DID = {"CREATE": "created", "UPDATE": "updated"}
+_DOING = {"CREATE": "creating", "UPDATE": "updating", "ROLLBACK": "rolling back"}
+_DID = {"CREATE": "created", "UPDATE": "updated", "ROLLBACK": "rolled back"}
+_AFTER = {Rotation.TRUST: Rotation.SERVE, Rotation.SERVE: None}
+_REACHED = {
+    Rotation.TRUST: "every node trusts the new CA beside the old one",
+    Rotation.SERVE: "every node has a certificate of the new CA",
+}
+ON_HOLD = "; on hold: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +48,10 @@ class Findings:
 
     `seen` is None where nothing could be observed. `again`: this very plan has been carried
     out before without a fault, and is needed still. `undone`: whether the nodes of a refused
-    create could be deleted; None where there were none to delete. `elapsed` is the turn's
-    length so far, `heal_seconds` how long a cluster with nothing to do is left alone, both in
-    seconds; `jitter` is at least 0 and below 1.
+    create could be deleted; None where there were none to delete. `held`: old nodes whose
+    renewal is on hold. `elapsed` is the turn's length so far, `heal_seconds` how long a
+    cluster with nothing to do is left alone, both in seconds; `jitter` is at least 0 and
+    below 1.
     """
 
     now: datetime.datetime
@@ -51,13 +62,15 @@ class Findings:
     elapsed: float = 0.0
     again: bool = False
     undone: bool | None = None
+    held: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is to be written down; `sentence` is the turn in one line, `due_in` is in seconds.
 
-    `idle`: there was nothing to do and nothing new to tell.
+    `idle`: there was nothing to do and nothing new to tell. `rotation` is the phase that
+    the exchange of the CA has now; `back`: what was wanted before is wanted again.
     """
 
     status: ClusterStatus
@@ -68,11 +81,31 @@ class Verdict:
     sentence: str
     idle: bool = False
     troubled: bool = False
+    rotation: Rotation | None = None
+    back: bool = False
 
 
 def settle(cluster: Cluster, found: Findings) -> Verdict:
     """The verdict on one turn of a cluster that is to live."""
+    verdict = _settled(cluster, found)
+    if verdict.status is ClusterStatus.UPDATE_FAILED and cluster.fallback is not None:
+        return replace(
+            verdict,
+            status=ClusterStatus.ROLLBACK_IN_PROGRESS,
+            status_reason=f"going back, for the update failed: {verdict.status_reason}",
+            attempts=0,
+            due_in=0.0,
+            back=True,
+        )
+    return verdict
+
+
+def _settled(cluster: Cluster, found: Findings) -> Verdict:
     if not found.outcomes and found.seen is not None:
+        if cluster.rotation is not None:
+            return _further(cluster, found.seen, cluster.rotation)
+        if found.held:
+            return _on_hold(cluster, found, found.seen)
         return _complete(cluster, found, found.seen)
     trouble = worst(found.outcomes)
     if trouble is None and found.again:
@@ -101,6 +134,7 @@ def settle_delete(cluster: Cluster, found: Findings) -> Verdict:
         due_in=due_in,
         sentence=f"deleting: {reason}; again in {due_in:.1f} s",
         troubled=True,
+        rotation=cluster.rotation,
     )
 
 
@@ -118,7 +152,7 @@ def backoff(delay: float, attempts: int, cap: float, jitter: float) -> float:
 
 def late(cluster: Cluster, now: datetime.datetime) -> bool:
     """Whether the deadline of what is going on with the cluster has passed."""
-    return cluster.deadline is not None and now >= cluster.deadline and not _steady(cluster)
+    return cluster.deadline is not None and now >= cluster.deadline and not cluster.status.complete
 
 
 def some(count: int, noun: str) -> str:
@@ -140,17 +174,34 @@ def _complete(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
     status, reason = cluster.status, cluster.status_reason
     whole = made_of(cluster, seen)
     sentence = f"as wanted: {whole}"
-    if not _steady(cluster):
-        verb = _verb(cluster)
-        status = ClusterStatus(f"{verb}_COMPLETE")
-        began = cluster.created_at if verb == "CREATE" else cluster.updated_at
+    if not status.complete:
+        status = ClusterStatus(f"{status.verb}_COMPLETE")
+        began = _began(cluster)
         taken = f" in {(found.now - began).total_seconds():.1f} s" if began else ""
-        reason = sentence = f"{_DID[verb]}: {whole}{taken}"
+        reason = sentence = f"{_DID[status.verb]}: {whole}{taken}"
     elif cluster.attempts:
         reason = sentence = f"healed: {whole}"
     due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
-    idle = _steady(cluster) and not cluster.attempts
+    idle = cluster.status.complete and not cluster.attempts
     return Verdict(status, reason, seen.health, 0, due_in, sentence, idle=idle)
+
+
+def _further(cluster: Cluster, seen: Observed, phase: Rotation) -> Verdict:
+    sentence = f"{_doing(cluster)}: {_REACHED[phase]}"
+    reason = cluster.status_reason if cluster.status.failed else sentence
+    return Verdict(cluster.status, reason, seen.health, 0, 0.0, sentence, rotation=_AFTER[phase])
+
+
+def _on_hold(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
+    why = (cluster.status_reason or "").partition(ON_HOLD)[0]
+    rest = (
+        f"{some(len(found.held), 'node')} still as before ({', '.join(found.held)}); ask for the "
+        "upgrade again to go on, or for the former template to go back"
+    )
+    due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
+    reason = f"{why}{ON_HOLD}{rest}"
+    idle = reason == cluster.status_reason
+    return Verdict(cluster.status, reason, seen.health, 0, due_in, f"on hold: {rest}", idle=idle)
 
 
 def _going_on(cluster: Cluster, found: Findings) -> Verdict:
@@ -158,11 +209,19 @@ def _going_on(cluster: Cluster, found: Findings) -> Verdict:
     done = counted([o.step for o in found.outcomes if o.done]) or "nothing yet"
     sentence = f"{_doing(cluster)}: {done} in {found.elapsed:.1f} s"
     status, reason = cluster.status, cluster.status_reason
-    if not status.value.endswith("_FAILED"):  # what made it fail is the answer until it is whole
+    if not status.failed:  # what made it fail is the answer until it is whole
         reason = sentence
         if late(cluster, found.now):
             status, reason = _failed(cluster), _overdue(cluster, sentence)
-    return Verdict(status, reason, _health(cluster, found), cluster.attempts + 1, 0.0, sentence)
+    return Verdict(
+        status,
+        reason,
+        _health(cluster, found),
+        cluster.attempts + 1,
+        0.0,
+        sentence,
+        rotation=cluster.rotation,
+    )
 
 
 def _troubled(cluster: Cluster, found: Findings, trouble: Trouble) -> Verdict:
@@ -171,7 +230,7 @@ def _troubled(cluster: Cluster, found: Findings, trouble: Trouble) -> Verdict:
         reason += "; what was made for it is " + ("deleted" if found.undone else "being deleted")
     if trouble.kind is Kind.REFUSED:
         delay = found.heal_seconds
-        if not _steady(cluster):
+        if not cluster.status.complete:
             status = _failed(cluster)
             delay = 1.0 if found.undone is False else FAILED_CAP
     elif late(cluster, found.now):
@@ -180,12 +239,13 @@ def _troubled(cluster: Cluster, found: Findings, trouble: Trouble) -> Verdict:
     sentence = f"{_doing(cluster)}: {reason}"
     return Verdict(
         status=status,
-        status_reason=sentence if _steady(cluster) else reason,
+        status_reason=sentence if cluster.status.complete else reason,
         health=_health(cluster, found),
         attempts=cluster.attempts + 1,
         due_in=due_in,
         sentence=f"{sentence}; again in {due_in:.1f} s",
         troubled=True,
+        rotation=cluster.rotation,
     )
 
 
@@ -214,17 +274,16 @@ def _health(cluster: Cluster, found: Findings) -> Health:
     return Health(HealthStatus.UNKNOWN, {"cluster": trouble.reason} if trouble else {})
 
 
-def _steady(cluster: Cluster) -> bool:
-    return cluster.status.value.endswith("_COMPLETE")
-
-
-def _verb(cluster: Cluster) -> str:
-    return cluster.status.value.partition("_")[0]
+def _began(cluster: Cluster) -> datetime.datetime | None:
+    """When what is going on was asked for: its deadline was set then."""
+    if cluster.deadline is None:
+        return None
+    return cluster.deadline - datetime.timedelta(minutes=cluster.create_timeout)
 
 
 def _failed(cluster: Cluster) -> ClusterStatus:
-    return ClusterStatus(f"{_verb(cluster)}_FAILED")
+    return ClusterStatus(f"{cluster.status.verb}_FAILED")
 
 
 def _doing(cluster: Cluster) -> str:
-    return "healing" if _steady(cluster) else _DOING[_verb(cluster)]
+    return "healing" if cluster.status.complete else _DOING[cluster.status.verb]

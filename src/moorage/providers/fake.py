@@ -118,10 +118,10 @@ class FakeProvider:
             address = next(a for a in _addresses() if a not in taken)
             endpoint = f"127.0.0.1:{spec.expose}" if spec.expose else None
             ref = NodeRef(spec.owner, spec.name)
-            seen = ObservedNode(ref, spec.role, state, address, endpoint, reason)
+            seen = ObservedNode(ref, spec.role, state, address, endpoint, reason, spec.revision)
             node = nodes[spec.name] = _Node(seen)
         else:
-            node.seen = replace(node.seen, state=state, reason=reason)
+            node.seen = replace(node.seen, state=state, reason=reason, revision=spec.revision)
         self.save(node.seen.ref)
         return node.seen
 

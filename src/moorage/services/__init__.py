@@ -1,21 +1,79 @@
 """Use cases: who may do what, by which rules, and what is then wanted."""
 
+from dataclasses import dataclass
+
+from moorage.model.quota import Amounts
 from moorage.services.catalogue import Catalogue
 from moorage.services.certificates import CertificateService
 from moorage.services.clusters import ClusterService
-from moorage.services.labels import LabelDifferences
-from moorage.services.requests import NewCluster, NewTemplate, PatchOp
+from moorage.services.history import AuditService, EventService, Heartbeats
+from moorage.services.labels import LabelDifferences, differences
+from moorage.services.nodegroups import NodeGroupService
+from moorage.services.quotas import QuotaService
+from moorage.services.requests import (
+    NewCluster,
+    NewNodeGroup,
+    NewOffer,
+    NewQuota,
+    NewRelease,
+    NewSize,
+    NewTemplate,
+    PatchOp,
+)
 from moorage.services.templates import TemplateService
-from moorage.store.clusters import Limits
+from moorage.store import Store
 
 __all__ = [
+    "AuditService",
     "Catalogue",
     "CertificateService",
     "ClusterService",
+    "EventService",
+    "Heartbeats",
     "LabelDifferences",
-    "Limits",
     "NewCluster",
+    "NewNodeGroup",
+    "NewOffer",
+    "NewQuota",
+    "NewRelease",
+    "NewSize",
     "NewTemplate",
+    "NodeGroupService",
     "PatchOp",
+    "QuotaService",
+    "Services",
     "TemplateService",
+    "differences",
+    "open_services",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All use cases, as the API holds them."""
+
+    templates: TemplateService
+    clusters: ClusterService
+    nodegroups: NodeGroupService
+    certificates: CertificateService
+    quotas: QuotaService
+    heartbeats: Heartbeats
+    events: EventService
+    audit: AuditService
+    catalogue: Catalogue
+
+
+def open_services(store: Store, catalogue: Catalogue, defaults: Amounts) -> Services:
+    """The use cases over one store. `defaults`: the quotas of projects without their own."""
+    clusters = ClusterService(store, catalogue, defaults)
+    return Services(
+        templates=TemplateService(store, catalogue),
+        clusters=clusters,
+        nodegroups=NodeGroupService(clusters, catalogue),
+        certificates=CertificateService(store, clusters),
+        quotas=QuotaService(store, defaults),
+        heartbeats=Heartbeats(store),
+        events=EventService(store),
+        audit=AuditService(store),
+        catalogue=catalogue,
+    )

@@ -1,25 +1,42 @@
-"""What this install offers: flavors, COEs and providers."""
+"""What this install has: COEs, providers, and what each provider offers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
-from moorage.model.cluster import Cluster, ClusterSpec
-from moorage.model.errors import Invalid
+from moorage.model.caller import Caller, Permission
+from moorage.model.cluster import Cluster
+from moorage.model.errors import Conflict, Invalid
 from moorage.model.node import Flavor, NodeSpec
-from moorage.model.ports import AnyDriver, Authority, HasRoom, NodeProvider
+from moorage.model.offer import Offer, OfferKind
+from moorage.model.ports import AnyDriver, HasRoom, NodeProvider
 from moorage.services import rules
+from moorage.services.access import require
+from moorage.services.offers import Shelf, built_in, flavor_detail
+from moorage.services.requests import NewOffer
 
 T = TypeVar("T")
 PROVIDER_LABEL = "provider"
 """The label by which a template or a cluster chooses a provider other than the default."""
+KNOWN_LABELS = frozenset({PROVIDER_LABEL})
+"""The labels that have an effect, whatever the COE (docs/labels.md)."""
+
+
+class KeptOffers(Protocol):
+    """Where the offers that admins added are kept: `store.offers`."""
+
+    async def list(self) -> Sequence[Offer]: ...
+
+    async def add(self, offer: Offer) -> Offer: ...
+
+    async def remove(self, provider: str, kind: OfferKind, name: str) -> None: ...
 
 
 class Catalogue:
     """Looks names up, and says which there are where one is unknown.
 
-    The first flavor is the one for whoever names none.
+    `flavors` are those that every provider has; the first one is for whoever names none.
     """
 
     def __init__(
@@ -28,27 +45,22 @@ class Catalogue:
         drivers: Mapping[str, AnyDriver],
         providers: Mapping[str, NodeProvider],
         default_provider: str,
+        kept: KeptOffers,
     ) -> None:
-        self._flavors = {flavor.name: flavor for flavor in flavors}
+        sizes = list(flavors)
+        self._built_in = [offer for name in providers for offer in built_in(name, sizes)]
         self._drivers = drivers
         self._providers = providers
         self._default_provider = default_provider
-
-    @property
-    def default_flavor(self) -> str:
-        return next(iter(self._flavors))
-
-    def flavor(self, name: str, field: str = "flavor_id") -> Flavor:
-        """Raises Invalid, naming the flavors there are."""
-        return _known(self._flavors, name, "flavor", field)
+        self._kept = kept
 
     def driver(self, coe: str) -> AnyDriver:
         """Raises Invalid (field `coe`), naming the COEs there are."""
         return _known(self._drivers, coe, "COE", "coe")
 
-    def provider(self, name: str) -> NodeProvider:
-        """Raises Invalid (field `labels`), naming the providers there are."""
-        return _known(self._providers, name, "provider", "labels")
+    def provider(self, name: str, field: str = "labels") -> NodeProvider:
+        """Raises Invalid, naming the providers there are."""
+        return _known(self._providers, name, "provider", field)
 
     def provider_for(self, labels: Mapping[str, str]) -> str:
         """The name of the provider that the labels choose, or the default one's."""
@@ -56,26 +68,81 @@ class Catalogue:
         self.provider(name)
         return name
 
-    def nodes(self, cluster: Cluster, authority: Authority) -> list[NodeSpec]:
-        """The nodes that the cluster wants."""
-        spec = ClusterSpec(
-            uuid=cluster.uuid,
-            name=cluster.name,
-            coe=cluster.coe,
-            masters=cluster.master_count,
-            workers=cluster.node_count,
-            flavor=self.flavor(cluster.flavor_id),
-            master_flavor=self.flavor(cluster.master_flavor_id, "master_flavor_id"),
-            authority=authority,
-            labels=cluster.labels,
-        )
-        return self.driver(cluster.coe).nodes(spec)
+    async def shelf(self, provider: str) -> Shelf:
+        """What that provider offers."""
+        return Shelf(provider, [*self._built_in, *await self._kept.list()])
 
-    async def room(self, provider: str, nodes: Iterable[NodeSpec]) -> None:
-        """Raises NoRoom where the provider knows that these nodes will not fit."""
-        where = self.provider(provider)
+    async def room(self, before: Cluster | None, after: Cluster) -> None:
+        """Raises NoRoom where the provider knows that the nodes that are new will not fit."""
+        where = self.provider(after.provider)
         if isinstance(where, HasRoom):
-            await where.room_for(list(nodes))
+            there = {name for group in before.groups for name in group.nodes} if before else set()
+            if new := [node for node in _nodes(after) if node.name not in there]:
+                await where.room_for(new)
+
+    # The catalogue itself, as admins keep it
+
+    async def list(self, caller: Caller, kind: str | None, provider: str | None) -> list[Offer]:
+        """Raises Invalid for an unknown kind or provider."""
+        require(caller, Permission.READER)
+        chosen = None if kind is None else _kind(kind)
+        if provider is not None:
+            self.provider(provider, "provider")
+        return [
+            offer
+            for offer in [*self._built_in, *await self._kept.list()]
+            if chosen in {None, offer.kind} and provider in {None, offer.provider}
+        ]
+
+    async def add(self, caller: Caller, new: NewOffer) -> Offer:
+        """For admins. Raises Invalid; Conflict where there is one of that name."""
+        require(caller, Permission.ADMIN)
+        kind, provider = _kind(new.kind), new.provider or self._default_provider
+        self.provider(provider, "provider")
+        name = rules.text(new.name, "name", longest=rules.LABEL_LENGTH)
+        if not name.strip() or not name.isprintable():
+            raise Invalid(f"The name {rules.shown(name)} must be printable.", field="name")
+        if kind is not OfferKind.FLAVOR and new.detail:
+            raise Invalid(f"A {kind} has no detail.", field="detail")
+        detail = flavor_detail(new.detail) if kind is OfferKind.FLAVOR else {}
+        if self._is_built_in(provider, kind, name):
+            raise Conflict(f"Provider {provider} has a {kind} {name} already.")
+        return await self._kept.add(Offer(provider, kind, name, detail))
+
+    async def remove(self, caller: Caller, kind: str, name: str, provider: str | None) -> None:
+        """For admins. Clusters keep what they have. Raises NotFound; Conflict if built in."""
+        require(caller, Permission.ADMIN)
+        where, what = provider or self._default_provider, _kind(kind)
+        if self._is_built_in(where, what, name):
+            raise Conflict(f"The {what} {name} comes with provider {where}: it stays.")
+        await self._kept.remove(where, what, name)
+
+    def _is_built_in(self, provider: str, kind: OfferKind, name: str) -> bool:
+        return any((o.provider, o.kind, o.name) == (provider, kind, name) for o in self._built_in)
+
+
+def unknown_labels(labels: Mapping[str, str]) -> list[str]:
+    """Those that have no effect here: they are kept, and reported."""
+    return sorted(labels.keys() - KNOWN_LABELS)
+
+
+def _nodes(cluster: Cluster) -> list[NodeSpec]:
+    """As far as room is concerned: what their driver adds takes none."""
+    return [
+        NodeSpec(cluster.uuid, name, group.kind, group.flavor, hostname=name)
+        for group in cluster.groups
+        for name in group.nodes
+    ]
+
+
+def _kind(text: str) -> OfferKind:
+    try:
+        return OfferKind(text)
+    except ValueError:
+        raise Invalid(
+            f"The kind must be one of {', '.join(OfferKind)}, not {rules.shown(text)}.",
+            field="kind",
+        ) from None
 
 
 def _known(there: Mapping[str, T], name: str, what: str, field: str) -> T:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from moorage.model.caller import Caller, Permission
-from moorage.model.errors import Conflict, Invalid
+from moorage.model.cluster import Cluster
+from moorage.model.errors import Conflict, Invalid, RetryLater
+from moorage.services import wishes
 from moorage.services.access import reach, require
+from moorage.services.clusters import ClusterService
 from moorage.store import Store
-from moorage.trust.authority import ClusterAuthority
+from moorage.trust.authority import ClusterAuthority, new_ca
+from moorage.trust.seal import SealBroken
 
 
 class CertificateService:
     """`ident` is a cluster's uuid or name; NotFound for one that the caller can't see."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clusters: ClusterService) -> None:
         self._store = store
+        self._clusters = clusters
 
     async def ca(self, caller: Caller, ident: str) -> str:
-        """The cluster's CA certificate, PEM. A reader may have it."""
+        """What to trust, PEM: the cluster's CA; two while it is being changed. For readers."""
         require(caller, Permission.READER)
         cluster = await self._store.clusters.get(ident, reach(caller, ident))
-        return (await self._store.clusters.ca(cluster.uuid)).certificate.decode()
+        return (await self._authority(cluster)).certificate.decode()
 
     async def sign(self, caller: Caller, ident: str, csr: str) -> str:
         """A client certificate, PEM, for a PEM request.
@@ -33,5 +38,26 @@ class CertificateService:
             raise Conflict(f"Cluster {cluster.name} is being deleted.")
         if not csr.isascii():
             raise Invalid("The certificate request is not PEM: it must be ASCII.", field="csr")
-        authority = ClusterAuthority(await self._store.clusters.ca(cluster.uuid))
-        return authority.sign(csr.encode()).decode()
+        return (await self._authority(cluster)).sign(csr.encode()).decode()
+
+    async def rotate(self, caller: Caller, ident: str) -> Cluster:
+        """Change the cluster's CA for a new one.
+
+        Certificates of both are good until the last node carries the new one. While a CA
+        is being changed, asking again changes nothing.
+        """
+        require(caller, Permission.MEMBER)
+        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        return await self._clusters.wish(
+            caller, cluster.uuid, wishes.rotating_ca, coming=new_ca(cluster.name)
+        )
+
+    async def _authority(self, cluster: Cluster) -> ClusterAuthority:
+        try:
+            return ClusterAuthority(await self._store.clusters.ca(cluster.uuid))
+        except SealBroken:
+            raise RetryLater(
+                f"The key of cluster {cluster.name}'s CA does not open: the cloud's operator "
+                "has to put the key file back that sealed it.",
+                delay=60.0,
+            ) from None

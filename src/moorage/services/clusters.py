@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from moorage.model.caller import Caller, Permission
-from moorage.model.cluster import Cluster, ClusterStatus, HealthStatus
-from moorage.model.errors import Conflict, Invalid
+from moorage.model.cluster import Cluster, Health, HealthStatus
+from moorage.model.errors import Conflict, Invalid, NotFound
+from moorage.model.node import Flavor
+from moorage.model.nodegroup import DEFAULTS, NodeGroup
 from moorage.model.page import Page
+from moorage.model.ports import KeyPair
+from moorage.model.quota import Amounts
 from moorage.model.template import ClusterTemplate
-from moorage.services import options, patching, rules
+from moorage.services import options, patching, rules, wishes
 from moorage.services.access import listing, reach, require
-from moorage.services.catalogue import Catalogue
+from moorage.services.catalogue import Catalogue, unknown_labels
 from moorage.services.labels import LabelDifferences, differences, laid_over
 from moorage.services.names import generated
-from moorage.services.requests import NewCluster, PatchOp
-from moorage.store import EVERYTHING, Limits, Store
-from moorage.trust.authority import ClusterAuthority
+from moorage.services.requests import NewCluster, NewRelease, NewSize, PatchOp
+from moorage.store import EVERYTHING, Store
+from moorage.trust.authority import new_ca
 
 NAMES_TO_TRY = 3
 
@@ -28,12 +31,15 @@ class ClusterService:
     """All methods raise Forbidden for want of a role, and NotFound for what a caller can't see.
 
     `ident` is a uuid or a name. An admin reaches every project's clusters by uuid.
+    `defaults` are the quotas of projects that have none of their own. Changes are accepted
+    also while the cluster is being made or changed: the conductor goes for what is wanted
+    last. Each raises Conflict once the cluster is being deleted.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue, limits: Limits) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, defaults: Amounts) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._limits = limits
+        self._defaults = defaults
 
     async def create(self, caller: Caller, new: NewCluster, *, allow_zero: bool = True) -> Cluster:
         """Write the cluster down as wanted; the conductor makes it.
@@ -44,27 +50,54 @@ class ClusterService:
         """
         require(caller, Permission.MEMBER)
         template = await self._store.templates.get(new.template, reach(caller, new.template))
-        cluster = self._wanted(caller, new, template, allow_zero=allow_zero)
-        authority = ClusterAuthority.create(cluster.name)
-        await self._catalogue.room(cluster.provider, self._catalogue.nodes(cluster, authority))
+        cluster = await self._wanted(caller, new, template, allow_zero=allow_zero)
+        ca = new_ca(cluster.name)
+        await self._catalogue.room(None, cluster)
         for _ in range(NAMES_TO_TRY if new.name is None else 0):
             try:
-                return await self._store.clusters.add(cluster, authority.pair, self._limits)
+                return await self._add(caller, cluster, ca)
             except Conflict:
                 cluster = dataclasses.replace(cluster, name=generated(cluster.coe))
-        return await self._store.clusters.add(cluster, authority.pair, self._limits)
+        return await self._add(caller, cluster, ca)
 
-    def _wanted(
+    async def _add(self, caller: Caller, cluster: Cluster, ca: KeyPair) -> Cluster:
+        return await self._store.clusters.add(cluster, ca, self._defaults, by=caller.user_name)
+
+    async def _wanted(
         self, caller: Caller, new: NewCluster, template: ClusterTemplate, *, allow_zero: bool
     ) -> Cluster:
         own = None if new.labels is None else rules.labels(new.labels)
         labels = laid_over(template.labels, own, merge=new.merge_labels)
         minutes = rules.create_timeout(new.create_timeout)
         self._catalogue.driver(template.coe)
-        flavor = self._catalogue.flavor(new.flavor_id or template.flavor_id)
-        master_flavor = self._catalogue.flavor(
+        provider = self._catalogue.provider_for(labels)
+        shelf = await self._catalogue.shelf(provider)
+        given = options.checked(
+            {**new.options, "merge_labels": new.merge_labels}, options.CLUSTER_OPTIONS
+        )
+        shelf.check(given)
+        shelf.check({"image_id": template.options.get("image_id")})
+        master_flavor = shelf.flavor(
             new.master_flavor_id or template.master_flavor_id, "master_flavor_id"
         )
+        flavor = shelf.flavor(new.flavor_id or template.flavor_id)
+        volume = given.get("docker_volume_size", template.options.get("docker_volume_size"))
+
+        def group(name: str, flavor: Flavor, count: int) -> NodeGroup:
+            return NodeGroup(
+                uuid=str(uuid.uuid4()),
+                name=name,
+                prefix=DEFAULTS[name],
+                role=DEFAULTS[name],
+                flavor=flavor,
+                ordinals=tuple(range(count)),
+                template_uuid=template.uuid,
+                image_id=_text(template.options.get("image_id")),
+                min_node_count=1 if name == "default-master" else 0,
+                docker_volume_size=None if volume is None else int(str(volume)),
+                labels=labels,
+            )
+
         return Cluster(
             uuid=str(uuid.uuid4()),
             project_id=caller.project_id,
@@ -72,27 +105,31 @@ class ClusterService:
             name=generated(template.coe) if new.name is None else rules.cluster_name(new.name),
             template_uuid=template.uuid,
             coe=template.coe,
-            provider=self._catalogue.provider_for(labels),
-            flavor_id=flavor.name,
-            master_flavor_id=master_flavor.name,
-            master_count=rules.master_count(new.master_count),
-            node_count=rules.node_count(new.node_count, allow_zero=allow_zero),
+            provider=provider,
             create_timeout=minutes,
-            labels=labels,
-            options=options.checked(
-                {**new.options, "merge_labels": new.merge_labels}, options.CLUSTER_OPTIONS
+            groups=(
+                group("default-master", master_flavor, rules.master_count(new.master_count)),
+                group(
+                    "default-worker",
+                    flavor,
+                    rules.node_count(new.node_count, allow_zero=allow_zero),
+                ),
             ),
-            deadline=_deadline(minutes),
+            labels=labels,
+            options=given,
+            status_reason=_said_of_labels(labels),
+            deadline=wishes.deadline(minutes),
         )
 
     async def get(self, caller: Caller, ident: str) -> Cluster:
         require(caller, Permission.READER)
         return await self._store.clusters.get(ident, reach(caller, ident))
 
-    async def labels(self, cluster: Cluster) -> LabelDifferences:
-        """How the labels of a cluster that the caller got differ from its template's."""
-        template = await self._store.templates.get(cluster.template_uuid, EVERYTHING)
-        return differences(template.labels, cluster.labels)
+    async def labels(self, clusters: Sequence[Cluster]) -> list[LabelDifferences]:
+        """How the labels of clusters that the caller got differ from their templates'."""
+        wanted = {cluster.template_uuid for cluster in clusters}
+        below = await self._store.templates.labels(wanted)
+        return [differences(below.get(c.template_uuid, {}), c.labels) for c in clusters]
 
     async def list(
         self, caller: Caller, page: Page, *, all_projects: bool = False
@@ -102,89 +139,134 @@ class ClusterService:
         return await self._store.clusters.list(listing(caller, all_projects=all_projects), page)
 
     async def update(
-        self, caller: Caller, ident: str, patch: Sequence[PatchOp], *, allow_zero: bool = True
+        self,
+        caller: Caller,
+        ident: str,
+        patch: Sequence[PatchOp],
+        *,
+        allow_zero: bool = True,
+        rollback: bool = False,
     ) -> Cluster:
         """PATCH of node_count, health_status and health_status_reason; all or nothing.
 
-        Accepted also while the cluster is being made or changed: the conductor then
-        goes for what is wanted last. Raises Invalid, QuotaExceeded, NoRoom; Conflict
-        once the cluster is being deleted.
+        `rollback`: where the update fails, what was wanted before is wanted again.
+        Raises Invalid, QuotaExceeded, NoRoom.
         """
-        require(caller, Permission.MEMBER)
-        cluster = await self._store.clusters.get(ident, reach(caller, ident))
-        wish = _Wish.of(patch, allow_zero=allow_zero)
-        await self._refuse_without_room(cluster, wish.on(cluster))
-        return await self._store.clusters.want(cluster.uuid, wish.on, self._limits)
+        patching.refuse_too_many(len(patch))
+        touches = [
+            _touch(operation, allow_zero=allow_zero, rollback=rollback) for operation in patch
+        ]
 
-    async def _refuse_without_room(self, before: Cluster, after: Cluster) -> None:
-        if after.node_count <= before.node_count:
-            return
-        authority = ClusterAuthority(await self._store.clusters.ca(before.uuid))
-        there = {node.name for node in self._catalogue.nodes(before, authority)}
-        wanted = self._catalogue.nodes(after, authority)
-        await self._catalogue.room(
-            before.provider, [node for node in wanted if node.name not in there]
+        def wish(cluster: Cluster) -> Cluster:
+            for touch in touches:
+                cluster = touch(cluster)
+            return cluster
+
+        return await self.wish(caller, ident, wish)
+
+    async def resize(
+        self, caller: Caller, ident: str, size: NewSize, *, allow_zero: bool = True
+    ) -> Cluster:
+        """Raises Invalid, QuotaExceeded, NoRoom; NotFound also for an unknown group."""
+        count = rules.node_count(size.node_count, allow_zero=allow_zero)
+
+        def wish(cluster: Cluster) -> Cluster:
+            return wishes.resized(cluster, size.group, count, size.nodes_to_remove)
+
+        return await self.wish(caller, ident, wish)
+
+    async def upgrade(self, caller: Caller, ident: str, release: NewRelease) -> Cluster:
+        """Raises Invalid, QuotaExceeded, Conflict; NotFound also for an unknown group."""
+        require(caller, Permission.MEMBER)
+        batch = rules.batch_size(release.batch_size)
+        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        template = await self._store.templates.get(
+            release.template, reach(caller, release.template)
         )
+        former = await self._template(cluster.template_uuid)
+        shelf = await self._catalogue.shelf(cluster.provider)
+        if self._catalogue.provider_for({**cluster.labels, **template.labels}) != cluster.provider:
+            raise Conflict(f"Cluster {cluster.name} can't leave its provider, {cluster.provider}.")
+        flavors = {
+            name: shelf.flavor(name, field)
+            for name, field in (
+                (template.flavor_id, "flavor_id"),
+                (template.master_flavor_id, "master_flavor_id"),
+            )
+        }
+
+        def wish(cluster: Cluster) -> Cluster:
+            return wishes.upgraded(
+                cluster, template, former, flavors, ident=release.group, batch_size=batch
+            )
+
+        return await self.wish(caller, cluster.uuid, wish)
+
+    async def rotate_credentials(self, caller: Caller, ident: str) -> Cluster:
+        """Exchange what members join the cluster with."""
+        return await self.wish(caller, ident, wishes.with_new_credentials)
 
     async def delete(self, caller: Caller, ident: str) -> None:
         """Wish it away. Always accepted, and asking again changes nothing."""
+        await self.wish(caller, ident, wishes.deleted)
+
+    async def wish(
+        self,
+        caller: Caller,
+        ident: str,
+        wish: Callable[[Cluster], Cluster],
+        coming: KeyPair | None = None,
+    ) -> Cluster:
+        """Have a member's wish written down, if it is allowed, and there is room for it."""
         require(caller, Permission.MEMBER)
         cluster = await self._store.clusters.get(ident, reach(caller, ident))
-        await self._store.clusters.want(cluster.uuid, _deleted)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Wish:
-    """What a patch of a cluster asks for; None: leave it as it is."""
-
-    node_count: int | None = None
-    health_status: HealthStatus | None = None
-    health_reasons: dict[str, str] | None = None
-
-    @classmethod
-    def of(cls, operations: Sequence[PatchOp], *, allow_zero: bool) -> _Wish:
-        patching.refuse_too_many(len(operations))
-        wish = cls()
-        for operation in operations:
-            attribute, key = patching.target(operation)
-            value = None if operation.op == "remove" else operation.value
-            match attribute, key:
-                case "node_count", None:
-                    count = rules.node_count(value, allow_zero=allow_zero)
-                    wish = dataclasses.replace(wish, node_count=count)
-                case "health_status", None:
-                    wish = dataclasses.replace(wish, health_status=_health_status(value))
-                case "health_status_reason", None:
-                    reasons = rules.labels(value, "health_status_reason")
-                    wish = dataclasses.replace(wish, health_reasons=reasons)
-                case _:
-                    raise Invalid(
-                        f"The attribute {rules.shown(attribute)} of a cluster can't be changed; "
-                        "node_count, health_status and health_status_reason can.",
-                        field=attribute,
-                    )
-        return wish
-
-    def on(self, cluster: Cluster) -> Cluster:
-        """The cluster as it is wanted now. Raises Conflict once it is being deleted."""
-        if cluster.status.deleting:
-            raise Conflict(f"Cluster {cluster.name} is being deleted.")
-        health = cluster.health
-        if self.health_status is not None:
-            health = dataclasses.replace(health, status=self.health_status)
-        if self.health_reasons is not None:
-            health = dataclasses.replace(health, reasons=self.health_reasons)
-        cluster = dataclasses.replace(cluster, health=health)
-        if self.node_count is None or self.node_count == cluster.node_count:
-            return cluster
-        creating = cluster.status is ClusterStatus.CREATE_IN_PROGRESS
-        return dataclasses.replace(
-            cluster,
-            node_count=self.node_count,
-            status=cluster.status if creating else ClusterStatus.UPDATE_IN_PROGRESS,
-            status_reason=f"node_count goes from {cluster.node_count} to {self.node_count}.",
-            deadline=_deadline(cluster.create_timeout),
+        after = wish(cluster)
+        if not after.status.deleting:
+            await self._catalogue.room(cluster, after)
+        return await self._store.clusters.want(
+            cluster.uuid, wish, self._defaults, by=caller.user_name, coming=coming
         )
+
+    async def _template(self, uuid: str) -> ClusterTemplate | None:
+        try:
+            return await self._store.templates.get(uuid, EVERYTHING)
+        except NotFound:
+            return None
+
+
+Touch = Callable[[Cluster], Cluster]
+
+
+def _touch(operation: PatchOp, *, allow_zero: bool, rollback: bool) -> Touch:
+    """What one operation of a PATCH does to a cluster. Raises Invalid."""
+    attribute, key = patching.target(operation)
+    value = None if operation.op == "remove" else operation.value
+    match attribute, key:
+        case "node_count", None:
+            count = rules.node_count(value, allow_zero=allow_zero)
+            return lambda cluster: wishes.resized(cluster, None, count, rollback=rollback)
+        case "health_status", None:
+            status = _health_status(value)
+            return lambda cluster: _with_health(cluster, status=status)
+        case "health_status_reason", None:
+            reasons = rules.labels(value, "health_status_reason")
+            return lambda cluster: _with_health(cluster, reasons=reasons)
+        case _:
+            raise Invalid(
+                f"The attribute {rules.shown(attribute)} of a cluster can't be changed; "
+                "node_count, health_status and health_status_reason can.",
+                field=attribute,
+            )
+
+
+def _with_health(
+    cluster: Cluster, status: HealthStatus | None = None, reasons: dict[str, str] | None = None
+) -> Cluster:
+    if cluster.status.deleting:
+        raise Conflict(f"Cluster {cluster.name} is being deleted.")
+    before = cluster.health
+    health = Health(status or before.status, before.reasons if reasons is None else reasons)
+    return dataclasses.replace(cluster, health=health)
 
 
 def _health_status(value: object) -> HealthStatus:
@@ -197,16 +279,10 @@ def _health_status(value: object) -> HealthStatus:
         ) from None
 
 
-def _deleted(cluster: Cluster) -> Cluster:
-    if cluster.status is ClusterStatus.DELETE_IN_PROGRESS:
-        return cluster
-    return dataclasses.replace(
-        cluster,
-        status=ClusterStatus.DELETE_IN_PROGRESS,
-        status_reason=None,
-        deadline=_deadline(cluster.create_timeout),
-    )
+def _said_of_labels(labels: dict[str, str]) -> str | None:
+    unknown = unknown_labels(labels)
+    return f"Labels that are kept without effect: {', '.join(unknown)}." if unknown else None
 
 
-def _deadline(minutes: int) -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -10,12 +10,18 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from moorage.model.errors import Invalid
+from moorage.model.nodegroup import Taint
 from moorage.services.access import looks_like_uuid
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,241}")
+ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}")
+LABEL_VALUE = re.compile(rf"(?:{_PART})?")
+TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 TEMPLATE_NAME_LENGTH = 255
 MASTER_COUNTS = (1, 3, 5, 7)
 """Odd, for a quorum; 7 is the most that Swarm's and etcd's documents advise."""
@@ -52,6 +58,35 @@ def _no_uuid(name: str) -> str:
     if looks_like_uuid(name):
         raise Invalid(f"The name {name} has the form of a uuid; choose another.", field="name")
     return name
+
+
+def group_name(name: str) -> str:
+    if not CLUSTER_NAME.fullmatch(name):
+        raise Invalid(
+            f"The node group name {shown(name)} must have 1 to 242 characters, start with a "
+            "letter, and go on with letters, digits, '_', '.' and '-'.",
+            field="name",
+        )
+    return _no_uuid(name)
+
+
+def role(name: str) -> str:
+    if not ROLE.fullmatch(name):
+        raise Invalid(
+            f"The role {shown(name)} must have 1 to 63 letters, digits, '_', '.' and '-'.",
+            field="role",
+        )
+    return name
+
+
+def batch_size(value: int | None) -> int:
+    """None: 1."""
+    size = 1 if value is None else value
+    if not 1 <= size <= MOST_NODES:
+        raise Invalid(
+            f"max_batch_size must be from 1 to {MOST_NODES}, not {size}.", field="max_batch_size"
+        )
+    return size
 
 
 def node_count(value: object, *, allow_zero: bool) -> int:
@@ -102,6 +137,75 @@ def labels(value: object, field: str = "labels") -> dict[str, str]:
 def label_value(value: object, field: str = "labels") -> str:
     plain = str(value) if isinstance(value, bool | int | float) else value
     return text(plain, field, longest=LABEL_VALUE_LENGTH)
+
+
+def node_labels(value: object) -> dict[str, str]:
+    """Labels for nodes, in the form that Kubernetes demands; Swarm takes them as well."""
+    found = labels(value, "node_labels")
+    for key, entry in found.items():
+        _label_key(key, "node_labels")
+        _label_value(key, entry, "node_labels")
+    return found
+
+
+def taints(value: object) -> tuple[Taint, ...]:
+    """A list of `key[=value]:effect`, or of objects with those three; or such a list as text."""
+    listed = _written_out(value) if isinstance(value, str) and value[:1] in {"[", "{"} else value
+    if isinstance(listed, str):
+        listed = [part for part in listed.split(",") if part]
+    if listed is None:
+        return ()
+    if not isinstance(listed, Sequence) or len(listed) > MOST_LABELS:
+        raise Invalid(
+            f"node_taints must be a list of at most {MOST_LABELS} taints.", field="node_taints"
+        )
+    found = tuple(_taint(one) for one in listed)
+    if len({(taint.key, taint.effect) for taint in found}) != len(found):
+        raise Invalid("node_taints has one key and effect twice.", field="node_taints")
+    return found
+
+
+def _taint(value: object) -> Taint:
+    key, entry, effect = _taint_parts(value)
+    if not (isinstance(key, str) and isinstance(entry, str) and effect in TAINT_EFFECTS):
+        raise Invalid(
+            f"node_taints: {shown(value)} is not KEY[=VALUE]:EFFECT, with an effect of "
+            f"{', '.join(TAINT_EFFECTS)}.",
+            field="node_taints",
+        )
+    _label_key(key, "node_taints")
+    _label_value(key, entry, "node_taints")
+    return Taint(key, str(effect), entry)
+
+
+def _taint_parts(value: object) -> tuple[object, object, object]:
+    if isinstance(value, Mapping) and value.keys() <= {"key", "value", "effect"}:
+        return value.get("key"), value.get("value") or "", value.get("effect")
+    if isinstance(value, str):
+        pair, _, effect = value.rpartition(":")
+        key, _, entry = pair.partition("=")
+        return key, entry, effect
+    return None, None, None
+
+
+def _label_key(key: str, field: str) -> None:
+    if not LABEL_KEY.fullmatch(key):
+        raise Invalid(
+            f"{field}: {shown(key)} must be a name of at most 63 letters, digits, '_', '.' and "
+            "'-', perhaps after a domain and a '/'.",
+            field=field,
+        )
+    if key.lower().startswith("moorage."):
+        raise Invalid(f"{field}: names that start with 'moorage.' are Moorage's own.", field=field)
+
+
+def _label_value(key: str, value: str, field: str) -> None:
+    if not LABEL_VALUE.fullmatch(value):
+        raise Invalid(
+            f"{field}: the value {shown(value)} of {key} must have at most 63 letters, digits, "
+            "'_', '.' and '-', and begin and end with a letter or digit.",
+            field=field,
+        )
 
 
 def dictionary(value: object, field: str) -> Mapping[object, object]:

@@ -13,6 +13,7 @@ from moorage.model.template import ClusterTemplate
 from moorage.services import options, patching, rules
 from moorage.services.access import listing, reach, require
 from moorage.services.catalogue import Catalogue
+from moorage.services.offers import Shelf
 from moorage.services.requests import NewTemplate, PatchOp
 from moorage.store import Store
 
@@ -29,11 +30,13 @@ class TemplateService:
         self._catalogue = catalogue
 
     async def create(self, caller: Caller, new: NewTemplate) -> ClusterTemplate:
-        """Raises Invalid. `public` and `hidden` are an admin's to set."""
+        """Raises Invalid. `public` and `hidden` are a publisher's to set."""
         require(caller, Permission.MEMBER)
         if new.public or new.hidden:
             _require_publisher(caller)
-        flavor = new.flavor_id or self._catalogue.default_flavor
+        labels = rules.labels(new.labels)
+        shelf = await self._catalogue.shelf(self._catalogue.provider_for(labels))
+        flavor = new.flavor_id or shelf.default_flavor
         template = ClusterTemplate(
             uuid=str(uuid.uuid4()),
             project_id=caller.project_id,
@@ -42,12 +45,13 @@ class TemplateService:
             coe=new.coe,
             flavor_id=flavor,
             master_flavor_id=new.master_flavor_id or flavor,
-            labels=rules.labels(new.labels),
+            labels=labels,
             options=options.checked(new.options, options.TEMPLATE_OPTIONS),
             public=new.public,
             hidden=new.hidden,
         )
-        return await self._store.templates.add(self._offered(template))
+        _refuse_not_offered(template, self._catalogue, shelf)
+        return await self._store.templates.add(template)
 
     async def get(self, caller: Caller, ident: str) -> ClusterTemplate:
         require(caller, Permission.READER)
@@ -66,9 +70,12 @@ class TemplateService:
         While a cluster uses it only name, public, hidden and tags change: else Conflict.
         """
         template = await self._own(caller, ident)
+        # The patched labels may choose another provider: its offers are looked at.
+        provider = self._catalogue.provider_for(_patched(template, patch, None).labels)
+        shelf = await self._catalogue.shelf(provider)
 
         def edit(before: ClusterTemplate, in_use: bool) -> ClusterTemplate:
-            after = self._patched(before, patch)
+            after = _patched(before, patch, shelf)
             if (after.public, after.hidden) != (before.public, before.hidden):
                 _require_publisher(caller)
             if _lasting(after) == _lasting(before):
@@ -78,7 +85,8 @@ class TemplateService:
                     f"Cluster template {before.uuid} is in use: "
                     "only its name, public, hidden and tags can change."
                 )
-            return self._offered(after)
+            _refuse_not_offered(after, self._catalogue, shelf)
+            return after
 
         return await self._store.templates.change(template.uuid, edit)
 
@@ -95,46 +103,52 @@ class TemplateService:
             raise Forbidden(f"Cluster template {ident} belongs to another project.")
         return template
 
-    def _offered(self, template: ClusterTemplate) -> ClusterTemplate:
-        """The template, if this install has all that it names. Raises Invalid."""
-        self._catalogue.driver(template.coe)
-        self._catalogue.flavor(template.flavor_id)
-        self._catalogue.flavor(template.master_flavor_id, "master_flavor_id")
-        self._catalogue.provider_for(template.labels)
-        return template
 
-    def _patched(self, template: ClusterTemplate, operations: Sequence[PatchOp]) -> ClusterTemplate:
-        patching.refuse_too_many(len(operations))
-        for operation in operations:
-            attribute, key = patching.target(operation)
-            value = None if operation.op == "remove" else operation.value
-            match attribute, key:
-                case "labels", str():
-                    template = _with_label(template, key, operation)
-                case _, str():
-                    raise Invalid(f"The attribute {attribute} has no parts.", field=attribute)
-                case "labels", None:
-                    template = dataclasses.replace(template, labels=rules.labels(value))
-                case "name", None:
-                    template = dataclasses.replace(template, name=rules.template_name(value))
-                case "coe", None:
-                    template = dataclasses.replace(template, coe=rules.text(value, "coe"))
-                case "flavor_id", None:
-                    template = dataclasses.replace(template, flavor_id=self._flavor(value))
-                case "master_flavor_id", None:
-                    template = dataclasses.replace(
-                        template, master_flavor_id=self._flavor(value, "master_flavor_id")
-                    )
-                case "public", None:
-                    template = dataclasses.replace(template, public=_flag(value, "public"))
-                case "hidden", None:
-                    template = dataclasses.replace(template, hidden=_flag(value, "hidden"))
-                case _:
-                    template = _with_option(template, attribute, value)
-        return template
+def _refuse_not_offered(template: ClusterTemplate, catalogue: Catalogue, shelf: Shelf) -> None:
+    """Raises Invalid where this install doesn't have all that the template names."""
+    catalogue.driver(template.coe)
+    shelf.flavor(template.flavor_id)
+    shelf.flavor(template.master_flavor_id, "master_flavor_id")
+    shelf.check(template.options)
 
-    def _flavor(self, value: object, field: str = "flavor_id") -> str:
-        return self._catalogue.default_flavor if value is None else rules.text(value, field)
+
+def _patched(
+    template: ClusterTemplate, operations: Sequence[PatchOp], shelf: Shelf | None
+) -> ClusterTemplate:
+    """`shelf`: whose default flavor takes the place of one that is removed."""
+    patching.refuse_too_many(len(operations))
+    for operation in operations:
+        attribute, key = patching.target(operation)
+        value = None if operation.op == "remove" else operation.value
+        match attribute, key:
+            case "labels", str():
+                template = _with_label(template, key, operation)
+            case _, str():
+                raise Invalid(f"The attribute {attribute} has no parts.", field=attribute)
+            case "labels", None:
+                template = dataclasses.replace(template, labels=rules.labels(value))
+            case "name", None:
+                template = dataclasses.replace(template, name=rules.template_name(value))
+            case "coe", None:
+                template = dataclasses.replace(template, coe=rules.text(value, "coe"))
+            case "flavor_id", None:
+                template = dataclasses.replace(template, flavor_id=_flavor(value, shelf))
+            case "master_flavor_id", None:
+                flavor = _flavor(value, shelf, "master_flavor_id")
+                template = dataclasses.replace(template, master_flavor_id=flavor)
+            case "public", None:
+                template = dataclasses.replace(template, public=_flag(value, "public"))
+            case "hidden", None:
+                template = dataclasses.replace(template, hidden=_flag(value, "hidden"))
+            case _:
+                template = _with_option(template, attribute, value)
+    return template
+
+
+def _flavor(value: object, shelf: Shelf | None, field: str = "flavor_id") -> str:
+    if value is None:
+        return shelf.default_flavor if shelf else ""
+    return rules.text(value, field)
 
 
 def _flag(value: object, field: str) -> bool:
@@ -142,8 +156,10 @@ def _flag(value: object, field: str) -> bool:
 
 
 def _require_publisher(caller: Caller) -> None:
-    if caller.permission < Permission.ADMIN:
-        raise Forbidden("Making a cluster template public or hidden needs the role admin.")
+    if not caller.may_publish:
+        raise Forbidden(
+            "Making a cluster template public or hidden needs the role publisher or admin."
+        )
 
 
 def _lasting(template: ClusterTemplate) -> ClusterTemplate:

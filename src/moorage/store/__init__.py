@@ -2,14 +2,14 @@
 
 store = await Store.open("sqlite:////var/lib/moorage/moorage.db", seal)
 await store.templates.get("swarm", Scope("project"))
-await store.clusters.add(cluster, ca, Limits(clusters=20, nodes=100))
+await store.clusters.add(cluster, ca, {Resource.CLUSTER: 20}, by="alice")
 claim = await store.claims.take("worker-1", lease=30.0)
 await store.hints.wait(timeout=15.0)
 await store.close()
 """
 
 from moorage.store.claims import Claim, Claims, LostClaim
-from moorage.store.clusters import Clusters, Limits, Usage
+from moorage.store.clusters import Clusters
 from moorage.store.hints import Hints
 from moorage.store.scope import EVERYTHING, Scope
 from moorage.store.store import Store
@@ -21,10 +21,8 @@ __all__ = [
     "Claims",
     "Clusters",
     "Hints",
-    "Limits",
     "LostClaim",
     "Scope",
     "Store",
     "Templates",
-    "Usage",
 ]

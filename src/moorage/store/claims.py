@@ -16,18 +16,25 @@ locked (`FOR UPDATE SKIP LOCKED`); SQLite, with its one writer, leaves that clau
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
 
 from moorage.model.cluster import Cluster, ClusterStatus
-from moorage.model.ports import KeyPair
-from moorage.store.engine import Database
+from moorage.model.event import Event
+from moorage.model.ports import CaKeys
+from moorage.store.clusters import ca_keys
+from moorage.store.engine import Database, Isolation
+from moorage.store.events import append
 from moorage.store.hints import Hints
-from moorage.store.rows import cluster_of, seen_values, verdict_values
+from moorage.store.rows import cluster_of, group_values, seen_values, verdict_values
 from moorage.store.tables import Instant, clusters
-from moorage.trust.seal import Seal
+from moorage.trust.seal import Seal, SealBroken
+
+_OWN_ROW = Isolation.READ_COMMITTED
+"""Every write here is guarded by the row that it locks, and by nothing else."""
 
 # The statements stand here, built once: building one costs more than running it.
 _FREE = or_(clusters.c.lease_until.is_(None), clusters.c.lease_until <= bindparam("now"))
@@ -65,6 +72,13 @@ _HASTEN = (
     )
     .values(due_at=bindparam("now"))
 )
+_RENEWED = _OURS.values(
+    ca_certificate=clusters.c.coming_certificate,
+    ca_key=clusters.c.coming_key,
+    coming_certificate=None,
+    coming_key=None,
+)
+"""As _OURS; the CA that the cluster's was changed for becomes its CA."""
 _NEXT = select(
     func.min(
         case(
@@ -84,10 +98,12 @@ class Claim:
     """A cluster that is one worker's until the lease ends. `token` fences late writes off.
 
     `generation` is that of the wish in `cluster`; it moves with every new wish.
+    `keys` is None where the CA's keys don't open with the key file that is there: then
+    the cluster can be deleted, and nothing else.
     """
 
     cluster: Cluster
-    ca: KeyPair
+    keys: CaKeys | None
     token: int
     generation: int
 
@@ -101,22 +117,25 @@ class Claims:
         self._hints = hints
 
     async def take(self, worker: str, lease: float) -> Claim | None:
-        """Claim the row that is due longest; None where none is due and free.
-
-        Raises SealBroken for a row whose CA key does not open; its lease then keeps it
-        from being taken again at once.
-        """
+        """Claim the row that is due longest; None where none is due and free."""
         now = time.time()
         moment = {"now": now}
         # Most looks find nothing: a read says so without waking the writer.
         if await self._database.read(lambda c: c.execute(_DUE, moment).first()) is None:
             return None
         values = {"now": now, "until": now + lease, "worker": worker}
-        row = await self._database.write(lambda c: c.execute(_TAKE, values).first())
+        row = await self._database.write(
+            lambda c: c.execute(_TAKE, values).first(), isolation=_OWN_ROW
+        )
         if row is None:
             return None
-        ca = KeyPair(row.ca_certificate, self._seal.open(row.ca_key, row.uuid))
-        return Claim(cluster_of(row), ca, token=row.token, generation=row.generation)
+        return Claim(cluster_of(row), self._keys(row), row.token, row.generation)
+
+    def _keys(self, row: Row[Any]) -> CaKeys | None:
+        try:
+            return ca_keys(row, self._seal)
+        except SealBroken:
+            return None
 
     async def renew(self, claim: Claim, lease: float) -> None:
         """Hold it for `lease` seconds from now. Raises LostClaim."""
@@ -126,15 +145,17 @@ class Claims:
             if connection.execute(_OURS, values).rowcount == 0:
                 raise _lost(claim)
 
-        await self._database.write(work)
+        await self._database.write(work, isolation=_OWN_ROW)
 
-    async def apply(self, claim: Claim, cluster: Cluster, due_in: float) -> bool:
+    async def apply(
+        self, claim: Claim, cluster: Cluster, due_in: float, events: Sequence[Event] = ()
+    ) -> bool:
         """Write what was seen, end the claim, and let the row fall due in `due_in` seconds.
 
-        Written are status, status_reason, health, api_address, both versions, both
-        address lists, attempts and deadline. False where the tenant has wished for
-        something else meanwhile: then status, status_reason, deadline and attempts
-        stay as the wish set them, and the row is due at once. Raises LostClaim.
+        Written are status, status_reason, health, api_address, both versions, attempts,
+        deadline, rotation, groups and fallback. False where the tenant has
+        wished for something else meanwhile: then only what was seen is written, and the
+        row is due at once. `events` are written in any case. Raises LostClaim.
         """
         now = time.time()
 
@@ -144,18 +165,24 @@ class Claims:
             values: dict[str, Any] = {
                 **_names(claim),
                 **seen_values(cluster),
-                **(verdict_values(cluster) if current else {}),
                 "lease_until": None,
                 "lease_worker": None,
                 "due_at": now + due_in if current else now,
             }
-            if current and row.status != cluster.status.value:
-                values["updated_at"] = Instant.now()
-            connection.execute(_OURS, values)
+            if current:
+                values |= verdict_values(cluster) | group_values(cluster)
+                if row.status != cluster.status.value:
+                    values["updated_at"] = Instant.now()
+            ended = current and claim.keys is not None and claim.keys.rotation is not None
+            renewed = _RENEWED if ended and cluster.rotation is None else _OURS
+            connection.execute(renewed, values)
+            append(connection, cluster.uuid, cluster.project_id, events)
             return current
 
         return await self._database.write(
-            work, lambda current: self._hints.give(due_in if current else 0.0)
+            work,
+            lambda current: self._hints.give(due_in if current else 0.0),
+            isolation=_OWN_ROW,
         )
 
     async def release(self, claim: Claim) -> None:
@@ -165,7 +192,7 @@ class Claims:
         def work(connection: Connection) -> None:
             connection.execute(_OURS, {**_names(claim), **end})
 
-        await self._database.write(work, lambda _: self._hints.give())
+        await self._database.write(work, lambda _: self._hints.give(), isolation=_OWN_ROW)
 
     async def hasten(self, uuid: str) -> bool:
         """Let the cluster's row fall due now. False where it is due already, claimed or gone."""
@@ -173,9 +200,10 @@ class Claims:
         return await self._database.write(
             lambda connection: connection.execute(_HASTEN, values).rowcount > 0,
             lambda moved: self._hints.give() if moved else None,
+            isolation=_OWN_ROW,
         )
 
-    async def remove(self, claim: Claim) -> None:
+    async def remove(self, claim: Claim, events: Sequence[Event] = ()) -> None:
         """Delete the cluster's row for good. Raises LostClaim; ValueError if not deleting."""
 
         def work(connection: Connection) -> None:
@@ -183,8 +211,9 @@ class Claims:
             if not ClusterStatus(row.status).deleting:
                 raise ValueError(f"cluster {claim.cluster.uuid} is {row.status}: not to remove")
             connection.execute(clusters.delete().where(clusters.c.uuid == claim.cluster.uuid))
+            append(connection, claim.cluster.uuid, claim.cluster.project_id, events)
 
-        await self._database.write(work)
+        await self._database.write(work, isolation=_OWN_ROW)
 
     async def break_all(self) -> int:
         """End every claim, whoever holds it: for the start of the only process. How many."""
@@ -194,7 +223,9 @@ class Claims:
             .values(lease_until=None, lease_worker=None)
         )
         return await self._database.write(
-            lambda connection: connection.execute(statement).rowcount, lambda _: self._hints.give()
+            lambda connection: connection.execute(statement).rowcount,
+            lambda _: self._hints.give(),
+            isolation=_OWN_ROW,
         )
 
     async def next_due(self) -> float | None:

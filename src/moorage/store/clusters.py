@@ -1,8 +1,7 @@
 """Clusters, kept: the half of each row that the services write.
 
-A project's quota and names are checked in the transaction that relies on them. SQLite
-has one writer at a time, so that is enough; PostgreSQL will need an advisory lock on
-the project there.
+A project's quota and names are checked in the transaction that relies on them, which is
+serialisable: of two requests at the same instant, one sees the other's.
 """
 
 from __future__ import annotations
@@ -10,21 +9,23 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, Row, bindparam, select
 
-from moorage.model.cluster import Cluster
-from moorage.model.errors import Conflict, NotFound, QuotaExceeded
+from moorage.model.cluster import Cluster, Rotation
+from moorage.model.errors import Conflict, NotFound
 from moorage.model.page import Page
-from moorage.model.ports import KeyPair
+from moorage.model.ports import CaKeys, KeyPair
+from moorage.model.quota import Amounts
 from moorage.store.engine import Database
+from moorage.store.events import append, said
 from moorage.store.hints import Hints
 from moorage.store.ident import the_one
 from moorage.store.paging import page_of
-from moorage.store.rows import cluster_of, health_values, values_of, verdict_values
-from moorage.store.scope import Scope
+from moorage.store.quotas import refuse_over_quota
+from moorage.store.rows import cluster_of, group_values, values_of, verdict_values
+from moorage.store.scope import Scope, Visible
 from moorage.store.tables import Instant, clusters, templates
 from moorage.trust.seal import Seal
 
@@ -45,24 +46,14 @@ SORT_KEYS = frozenset(
     }
 )
 
-SHOWN = select(*(column for column in clusters.c if not column.name.startswith("ca_")))
+HIDDEN = {"ca_certificate", "ca_key", "coming_certificate", "coming_key"}
+SHOWN = select(*(column for column in clusters.c if column.name not in HIDDEN))
 """What lists and lookups read: never a key, not even a sealed one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """A project's quota: clusters, and nodes (masters and workers) of all of them."""
-
-    clusters: int
-    nodes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What clusters take, those being deleted included."""
-
-    clusters: int
-    nodes: int
+_OF_PROJECT = SHOWN.where(clusters.c.project_id == bindparam("project"))
+_BY_UUID = SHOWN.where(clusters.c.uuid == bindparam("wanted")).with_for_update()
+_CA = select(
+    clusters.c.uuid, clusters.c.rotation, *(clusters.c[name] for name in sorted(HIDDEN))
+).where(clusters.c.uuid == bindparam("wanted"))
 
 
 class Clusters:
@@ -73,13 +64,16 @@ class Clusters:
         self._seal = seal
         self._hints = hints
 
-    async def add(self, cluster: Cluster, ca: KeyPair, limits: Limits) -> Cluster:
+    async def add(self, cluster: Cluster, ca: KeyPair, defaults: Amounts, *, by: str) -> Cluster:
         """Store it with its CA (the key sealed), due at once; the answer has `id` and times.
 
+        `defaults` hold where the project has no quota of its own; `by`: who asked for it.
         One transaction; raises QuotaExceeded, Conflict where the project has a cluster
         of that name, NotFound where the template is gone.
         """
-        stored = dataclasses.replace(cluster, created_at=Instant.now())
+        now = Instant.now()
+        groups = tuple(dataclasses.replace(group, created_at=now) for group in cluster.groups)
+        stored = dataclasses.replace(cluster, created_at=now, groups=groups)
         hidden = {
             "ca_certificate": ca.certificate,
             "ca_key": self._seal.seal(ca.key, cluster.uuid),
@@ -87,15 +81,19 @@ class Clusters:
             "due_at": time.time(),
             "token": 0,
         }
+        reported = f". {stored.status_reason}" if stored.status_reason else ""
+        first = said(f"create: {_made_of(stored)}{reported}", by)
 
         def work(connection: Connection) -> Cluster:
             _refuse_gone_template(connection, stored)
             _refuse_taken_name(connection, stored)
-            _refuse_over_quota(connection, stored, limits, clusters=1, nodes=_nodes(stored))
+            refuse_over_quota(connection, stored.project_id, stored.takes, defaults)
             statement = (
                 clusters.insert().values(**values_of(stored), **hidden).returning(clusters.c.id)
             )
-            return dataclasses.replace(stored, id=connection.execute(statement).scalar_one())
+            number = connection.execute(statement).scalar_one()
+            append(connection, stored.uuid, stored.project_id, [first])
+            return dataclasses.replace(stored, id=number)
 
         return await self._database.write(work, lambda _: self._hints.give())
 
@@ -117,47 +115,60 @@ class Clusters:
         return await self._database.read(work)
 
     async def want(
-        self, uuid: str, wish: Callable[[Cluster], Cluster], limits: Limits | None = None
+        self,
+        uuid: str,
+        wish: Callable[[Cluster], Cluster],
+        defaults: Amounts,
+        *,
+        by: str,
+        coming: KeyPair | None = None,
     ) -> Cluster:
         """Replace what is wanted by `wish(cluster)`, read and written in one transaction.
 
-        Written are node_count, status, status_reason, deadline and health; the row's
-        generation moves on, `attempts` becomes 0, and it is due at once. (A wish for
-        health alone leaves the generation: it voids nothing that the conductor does.)
-        An unchanged cluster writes nothing. `wish` must be pure and may raise. Raises
-        NotFound; QuotaExceeded where the growth passes `limits`.
+        Written are template, labels, groups, batch_size, credentials, rotation, fallback, status,
+        status_reason, deadline and health; the row's generation moves on, `attempts`
+        becomes 0, it is due at once, and the new status_reason becomes an event. (A wish
+        for health alone leaves the generation: it voids nothing that the conductor does.)
+        An unchanged cluster writes nothing. `wish` must be pure and may raise. `coming`:
+        the CA that the cluster's is changed for. Raises NotFound; QuotaExceeded where the
+        growth passes the quotas.
         """
 
         def work(connection: Connection) -> tuple[Cluster, bool]:
-            row = connection.execute(_by_uuid(uuid).with_for_update()).first()
+            row = connection.execute(_BY_UUID, {"wanted": uuid}).first()
             if row is None:
                 raise NotFound(f"Cluster {uuid} could not be found.")
             before = cluster_of(row)
-            wished = wish(before)
-            after = dataclasses.replace(
-                before,
-                node_count=wished.node_count,
-                status=wished.status,
-                status_reason=wished.status_reason,
-                deadline=wished.deadline,
-                health=wished.health,
-            )
+            after = wish(before)
             if after == before:
                 return before, False
-            growth = after.node_count - before.node_count
-            if growth > 0 and limits is not None:
-                _refuse_over_quota(connection, before, limits, nodes=growth)
-            values: dict[str, Any] = {**health_values(after), "due_at": time.time()}
-            if dataclasses.replace(after, health=before.health) != before:
-                after = dataclasses.replace(after, attempts=0)
-                values |= verdict_values(after)
-                values |= {"node_count": after.node_count, "generation": row.generation + 1}
             after = dataclasses.replace(after, updated_at=Instant.now())
-            connection.execute(
-                clusters.update()
-                .where(clusters.c.uuid == uuid)
-                .values(**values, updated_at=after.updated_at)
-            )
+            refuse_over_quota(connection, before.project_id, _growth(before, after), defaults)
+            values: dict[str, Any] = {
+                "health_status": after.health.status.value,
+                "health_reasons": dict(after.health.reasons),
+                "updated_at": after.updated_at,
+                "due_at": time.time(),
+            }
+            if dataclasses.replace(after, health=before.health, updated_at=None) != (
+                dataclasses.replace(before, updated_at=None)
+            ):
+                after = dataclasses.replace(after, attempts=0)
+                values |= {
+                    **group_values(after),
+                    **verdict_values(after),
+                    "template_uuid": after.template_uuid,
+                    "labels": dict(after.labels),
+                    "batch_size": after.batch_size,
+                    "credentials": after.credentials,
+                    "generation": row.generation + 1,
+                }
+                if coming is not None:
+                    values["coming_certificate"] = coming.certificate
+                    values["coming_key"] = self._seal.seal(coming.key, uuid)
+                asked = said(after.status_reason or after.status.value, by)
+                append(connection, uuid, before.project_id, [asked])
+            connection.execute(clusters.update().where(clusters.c.uuid == uuid).values(values))
             return after, True
 
         def hint(result: tuple[Cluster, bool]) -> None:
@@ -166,37 +177,38 @@ class Clusters:
 
         return (await self._database.write(work, hint))[0]
 
-    async def ca(self, uuid: str) -> KeyPair:
-        """The cluster's CA, its key opened. Raises NotFound; SealBroken."""
-        query = select(clusters.c.ca_certificate, clusters.c.ca_key).where(clusters.c.uuid == uuid)
-        row = await self._database.read(lambda connection: connection.execute(query).first())
+    async def ca(self, uuid: str) -> CaKeys:
+        """The cluster's CA, its keys opened. Raises NotFound; SealBroken."""
+        row = await self._database.read(lambda c: c.execute(_CA, {"wanted": uuid}).first())
         if row is None:
             raise NotFound(f"Cluster {uuid} could not be found.")
-        return KeyPair(row.ca_certificate, self._seal.open(row.ca_key, uuid))
-
-    async def usage(self, scope: Scope) -> Usage:
-        return await self._database.read(lambda connection: _usage(connection, scope))
+        return ca_keys(row, self._seal)
 
 
-def _visible(scope: Scope) -> Select[Any]:
+def ca_keys(row: Row[Any], seal: Seal) -> CaKeys:
+    """The keys in a cluster's row. Raises SealBroken."""
+    current = KeyPair(row.ca_certificate, seal.open(row.ca_key, row.uuid))
+    if row.rotation is None:
+        return CaKeys(current)
+    coming = KeyPair(row.coming_certificate, seal.open(row.coming_key, row.uuid))
+    return CaKeys(current, coming, Rotation(row.rotation))
+
+
+def _visible(scope: Scope) -> Visible:
     if scope.project_id is None:
-        return SHOWN
-    return SHOWN.where(clusters.c.project_id == bindparam("project", scope.project_id))
+        return Visible(SHOWN)
+    return Visible(_OF_PROJECT, {"project": scope.project_id})
 
 
-def _by_uuid(uuid: str) -> Select[Any]:
-    return select(clusters).where(clusters.c.uuid == uuid)
+def _growth(before: Cluster, after: Cluster) -> Amounts:
+    had, takes = before.takes, after.takes
+    return {resource: takes[resource] - had[resource] for resource in takes}
 
 
-def _nodes(cluster: Cluster) -> int:
-    return cluster.master_count + cluster.node_count
-
-
-def _usage(connection: Connection, scope: Scope) -> Usage:
-    nodes = func.coalesce(func.sum(clusters.c.master_count + clusters.c.node_count), 0)
-    query = _visible(scope).with_only_columns(func.count(), nodes)
-    counted, of_nodes = connection.execute(query).one()
-    return Usage(clusters=counted, nodes=of_nodes)
+def _made_of(cluster: Cluster) -> str:
+    return ", ".join(
+        f"{group.node_count} {group.flavor.name} in {group.name}" for group in cluster.groups
+    )
 
 
 def _refuse_gone_template(connection: Connection, cluster: Cluster) -> None:
@@ -213,19 +225,4 @@ def _refuse_taken_name(connection: Connection, cluster: Cluster) -> None:
     if taken is not None:
         raise Conflict(
             f"A cluster named {cluster.name} already exists in this project ({taken.status})."
-        )
-
-
-def _refuse_over_quota(
-    connection: Connection, cluster: Cluster, limits: Limits, *, clusters: int = 0, nodes: int
-) -> None:
-    used = _usage(connection, Scope(cluster.project_id))
-    if clusters and used.clusters + clusters > limits.clusters:
-        raise QuotaExceeded(
-            f"The project's quota of {limits.clusters} clusters is used up: it has {used.clusters}."
-        )
-    if used.nodes + nodes > limits.nodes:
-        raise QuotaExceeded(
-            f"The project's quota of {limits.nodes} nodes is too small: "
-            f"it has {used.nodes}, and {nodes} more were asked for."
         )

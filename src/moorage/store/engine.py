@@ -5,175 +5,66 @@ A transaction is a synchronous function over a Connection:
     await database.write(lambda connection: connection.execute(...))
 
 so nothing can be awaited within it, least of all the network, and the same function
-will run over asyncpg through `AsyncConnection.run_sync` once PostgreSQL is a backend.
-
-On SQLite, reads run right on the event loop, over one connection that stays open, and
-writes run one after the other in one thread of their own, because a commit waits for
-the disk. In WAL mode neither waits for the other. Measured on two cores, with uvloop:
-executing one select by key takes 0.02 ms here, and 0.3 ms (0.4 ms with a pool) through
-aiosqlite, whose every cursor call crosses threads.
-
-Why a commit survives power loss: `synchronous=FULL` syncs the WAL at every commit.
+runs on SQLite (`sqlite.py`) and on PostgreSQL (`postgres.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from enum import StrEnum
+from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import NullPool
-
-from moorage.model.errors import Refused, RetryLater
-from moorage.store.migrate import migrate
+from sqlalchemy import Connection
 
 T = TypeVar("T")
-BUSY_SECONDS = 5
-"""How long a statement waits for a lock that another process holds."""
-PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    f"busy_timeout={BUSY_SECONDS * 1000}",
-)
+
+
+class Isolation(StrEnum):
+    """What a transaction sees of those beside it, where several can run at once.
+
+    SERIALIZABLE: as if each had run alone. A check and the write that relies on it are one
+    thing, whatever the check looked at; the price is that one of two that meet runs again.
+
+    READ_COMMITTED: for a transaction whose only condition is on rows that it locks itself
+    (`FOR UPDATE`, or one guarded UPDATE). It waits where the other kind would run again,
+    and it alone can step over rows that others hold (`SKIP LOCKED`).
+    """
+
+    SERIALIZABLE = "SERIALIZABLE"
+    READ_COMMITTED = "READ COMMITTED"
 
 
 class Database(Protocol):
-    """What the tables' rooms ask of a backend."""
+    """What the tables' rooms ask of a backend. For any number of tasks of one event loop."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` only looks, and returns nothing that still hangs on the connection."""
-        ...
+        """`work` only looks, and returns nothing that still hangs on the connection.
 
-    async def write(
-        self, work: Callable[[Connection], T], then: Callable[[T], object] | None = None
-    ) -> T:
-        """`work` in one transaction, serialisable: committed, or rolled back if it raises.
-
-        `then` is called with the result after the commit, on the event loop, also where
-        the caller was cancelled meanwhile: what must follow a commit, follows it.
-        Raises RetryLater where the database is locked or its disk is full.
+        Each of its statements sees what is committed when it begins. `work` may run twice:
+        it must be pure but for its connection.
         """
         ...
 
-    async def close(self) -> None: ...
-
-
-class SqliteDatabase:
-    """A file, and the only process that writes it. To be used from one event loop."""
-
-    def __init__(self, engine: Engine, writer: ThreadPoolExecutor) -> None:
-        self._engine = engine
-        self._thread = writer
-        self._reader: Connection | None = None
-        self._writer: Connection | None = None
-
-    @classmethod
-    async def open(cls, url: str) -> SqliteDatabase:
-        """Connect and migrate. `url` names a file; its driver part is ours to choose."""
-        database = cls(_engine(make_url(url)), ThreadPoolExecutor(1, "moorage-store"))
-        try:
-            await asyncio.get_running_loop().run_in_executor(database._thread, database._connect)
-            database._reader = database._engine.connect().execution_options(
-                isolation_level="AUTOCOMMIT"
-            )
-        except BaseException:
-            await database.close()
-            raise
-        return database
-
-    def _connect(self) -> None:
-        try:
-            self._writer = self._engine.connect()
-            _transaction(self._writer, migrate)
-        except OperationalError as error:
-            raise _refusal(error) from error
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        assert self._reader is not None, "the database is closed"  # noqa: S101
-        try:
-            return work(self._reader)
-        except OperationalError as error:
-            raise _refusal(error) from error
-
     async def write(
-        self, work: Callable[[Connection], T], then: Callable[[T], object] | None = None
+        self,
+        work: Callable[[Connection], T],
+        then: Callable[[T], object] | None = None,
+        *,
+        isolation: Isolation = Isolation.SERIALIZABLE,
     ) -> T:
-        def run() -> T:
-            assert self._writer is not None, "the database is closed"  # noqa: S101
-            try:
-                return _transaction(self._writer, work)
-            except OperationalError as error:
-                raise _refusal(error) from error
+        """`work` in one transaction: committed, or rolled back if it raises.
 
-        def committed(done: asyncio.Future[T]) -> None:
-            if then is not None and not done.cancelled() and done.exception() is None:
-                then(done.result())
+        `work` may run several times, of which one is committed, so it must be pure but for
+        its connection: no counter moved, no list appended to, no hint given from within.
 
-        future = asyncio.get_running_loop().run_in_executor(self._thread, run)
-        future.add_done_callback(committed)
-        return await asyncio.shield(future)
+        `then` is called with the result after the commit, on the event loop, also where
+        the caller was cancelled meanwhile: what must follow a commit, follows it.
+
+        Raises RetryLater where the database is locked, full, busy or away; its reason says
+        so where it is not known whether the transaction was committed.
+        """
+        ...
 
     async def close(self) -> None:
         """Waits for the writes under way. Closing twice is no error."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            await asyncio.get_running_loop().run_in_executor(self._thread, writer.close)
-        self._thread.shutdown()
-
-
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        raise Refused(
-            f"The database {url.render_as_string(hide_password=True)!r} is not a SQLite file: "
-            "write it as sqlite:////var/lib/moorage/moorage.db."
-        )
-    # The two connections are kept, each by its own thread: there is nothing to pool.
-    engine = create_engine(
-        url.set(drivername="sqlite+pysqlite"), poolclass=NullPool, json_deserializer=_from_json
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        # sqlite3 would begin transactions by itself, deferred, and never before DDL.
-        connection.isolation_level = None
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    return engine
-
-
-def _from_json(text: str) -> Any:
-    """json.loads, quicker for the many columns that are empty: it shows in long lists."""
-    if text == "{}":
-        return {}
-    return [] if text == "[]" else json.loads(text)
-
-
-def _transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
-    with connection.begin():
-        # Taking the write lock before the first read is what makes a check and the
-        # write that relies on it one thing (quotas, names, generations).
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        return work(connection)
-
-
-def _refusal(error: OperationalError) -> Exception:
-    match getattr(error.orig, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return RetryLater("The database is locked by another process.", delay=1.0)
-        case sqlite3.SQLITE_FULL:
-            return RetryLater("The disk that holds the database is full.", delay=10.0)
-        case sqlite3.SQLITE_CANTOPEN:
-            return Refused("The database file can't be opened: does its directory exist?")
-        case _:
-            return error
+        ...

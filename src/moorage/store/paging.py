@@ -7,6 +7,7 @@ values are: NULLs count as the lowest value, and equal ones are told apart by th
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -16,21 +17,23 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    and_,
     asc,
+    bindparam,
     desc,
     func,
-    or_,
+    literal,
+    tuple_,
 )
 
 from moorage.model.errors import Invalid
 from moorage.model.page import Page
+from moorage.store.scope import Visible
 
 
 def page_of(
     connection: Connection,
     table: Table,
-    visible: Select[Any],
+    visible: Visible,
     page: Page,
     sort_keys: Collection[str],
 ) -> Sequence[Row[Any]]:
@@ -43,24 +46,44 @@ def page_of(
         raise Invalid(
             f"Can't sort by {page.sort_key!r}: sort_key is one of {known}.", field="sort_key"
         )
-    key, number = _never_null(table, page.sort_key), table.c.id
-    descending = page.sort_dir == "desc"
-    query = visible
-    if page.marker is not None:
-        marker = connection.execute(
-            visible.with_only_columns(key, number).where(table.c.uuid == page.marker)
-        ).first()
-        if marker is None:
-            raise Invalid(f"The marker {page.marker!r} was not found.", field="marker")
-        value, row = marker
-        further = (key < value, number < row) if descending else (key > value, number > row)
-        query = query.where(or_(further[0], and_(key == value, further[1])))
+    asked = {**visible.values, "most": page.size}
+    shown = visible.statement
+    query = _page(table, shown, page.sort_key, page.sort_dir, page.marker is not None)
+    if page.marker is None:
+        return connection.execute(query, asked).all()
+    # PostgreSQL takes no NUL in a text.
+    if "\0" not in page.marker:
+        asked["marker"] = page.marker
+        rows = connection.execute(query, asked).all()
+        if rows or connection.execute(_marked(table, shown), asked).first() is not None:
+            return rows
+    raise Invalid(f"The marker {page.marker!r} was not found.", field="marker")
+
+
+@lru_cache(maxsize=256)
+def _page(
+    table: Table, shown: Select[Any], sort_key: str, sort_dir: str, after_marker: bool
+) -> Select[Any]:
+    """At most `most` rows; where the marker is not among those shown, none."""
+    place = [_never_null(table, sort_key), table.c.id]
+    descending = sort_dir == "desc"
+    query = shown
+    if after_marker:
+        marked = _marked(table, shown).with_only_columns(*place).correlate(None).scalar_subquery()
+        row = tuple_(*place)
+        query = query.where(row < marked if descending else row > marked)
     order = desc if descending else asc
-    return connection.execute(query.order_by(order(key), order(number)).limit(page.size)).all()
+    return query.order_by(*map(order, place)).limit(bindparam("most"))
+
+
+@lru_cache(maxsize=64)
+def _marked(table: Table, shown: Select[Any]) -> Select[Any]:
+    return shown.where(table.c.uuid == bindparam("marker"))
 
 
 def _never_null(table: Table, name: str) -> ColumnElement[Any]:
     column = table.c[name]
     if not column.nullable:
         return column
-    return func.coalesce(column, "" if isinstance(column.type, String) else -1)
+    lowest = literal("") if isinstance(column.type, String) else literal(-1)
+    return func.coalesce(column, lowest, type_=column.type)

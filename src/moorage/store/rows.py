@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from sqlalchemy import Row
 
-from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
+from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus, Rotation
+from moorage.model.quota import Amounts, Resource
+from moorage.store import groups
 
-PLAIN = tuple(
-    field.name
-    for field in dataclasses.fields(Cluster)
-    if field.name not in {"health", "status", "master_addresses", "node_addresses"}
+PLAIN = (
+    "id",
+    "uuid",
+    "project_id",
+    "user_id",
+    "name",
+    "template_uuid",
+    "coe",
+    "provider",
+    "create_timeout",
+    "labels",
+    "options",
+    "batch_size",
+    "credentials",
+    "deadline",
+    "created_at",
+    "updated_at",
+    "status_reason",
+    "api_address",
+    "coe_version",
+    "container_version",
+    "attempts",
 )
 """The fields whose column has the same name and the same value."""
+COUNTED = {
+    Resource.NODE: "nodes",
+    Resource.CPU: "cpus",
+    Resource.MEMORY: "memory_mib",
+    Resource.DISK: "disk_gib",
+}
+"""The columns that hold what a cluster takes, by resource."""
 
 
 def cluster_of(row: Row[Any]) -> Cluster:
     """`row` holds at least the columns that show in a Cluster."""
     columns = row._mapping
+    rotation, fallback = columns["rotation"], columns["fallback"]
     return Cluster(
         **{name: columns[name] for name in PLAIN},
+        groups=groups.all_read(columns["groups"]),
+        rotation=None if rotation is None else Rotation(rotation),
+        fallback=None if fallback is None else groups.all_read(fallback),
         status=ClusterStatus(columns["status"]),
         health=Health(HealthStatus(columns["health_status"]), columns["health_reasons"]),
-        master_addresses=tuple(columns["master_addresses"]),
-        node_addresses=tuple(columns["node_addresses"]),
     )
 
 
 def values_of(cluster: Cluster) -> dict[str, Any]:
-    """Every column that shows in a Cluster, its row number left to the database."""
+    """Every column that shows in a Cluster or follows from it, its row number left out."""
     plain = {name: getattr(cluster, name) for name in PLAIN if name != "id"}
     return {
         **plain,
+        **group_values(cluster),
         **seen_values(cluster),
         **verdict_values(cluster),
         "labels": dict(cluster.labels),
@@ -41,22 +70,28 @@ def values_of(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def seen_values(cluster: Cluster) -> dict[str, Any]:
-    """What looking at a cluster tells, whatever is wanted of it."""
+def group_values(cluster: Cluster) -> dict[str, Any]:
+    """The node groups, and what follows from them."""
+    takes: Amounts = cluster.takes
     return {
-        **health_values(cluster),
-        "api_address": cluster.api_address,
-        "coe_version": cluster.coe_version,
-        "container_version": cluster.container_version,
-        "master_addresses": list(cluster.master_addresses),
-        "node_addresses": list(cluster.node_addresses),
+        "groups": groups.all_written(cluster.groups),
+        "fallback": None if cluster.fallback is None else groups.all_written(cluster.fallback),
+        "flavor_id": cluster.flavor_id,
+        "master_flavor_id": cluster.master_flavor_id,
+        "master_count": cluster.master_count,
+        "node_count": cluster.node_count,
+        **{column: takes[resource] for resource, column in COUNTED.items()},
     }
 
 
-def health_values(cluster: Cluster) -> dict[str, Any]:
+def seen_values(cluster: Cluster) -> dict[str, Any]:
+    """What looking at a cluster tells, whatever is wanted of it."""
     return {
         "health_status": cluster.health.status.value,
         "health_reasons": dict(cluster.health.reasons),
+        "api_address": cluster.api_address,
+        "coe_version": cluster.coe_version,
+        "container_version": cluster.container_version,
     }
 
 
@@ -67,4 +102,5 @@ def verdict_values(cluster: Cluster) -> dict[str, Any]:
         "status_reason": cluster.status_reason,
         "deadline": cluster.deadline,
         "attempts": cluster.attempts,
+        "rotation": None if cluster.rotation is None else cluster.rotation.value,
     }

@@ -5,10 +5,16 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from moorage.model.errors import Refused
+from moorage.store.audit import Audit
 from moorage.store.claims import Claims
 from moorage.store.clusters import Clusters
-from moorage.store.engine import Database, SqliteDatabase
+from moorage.store.engine import Database
+from moorage.store.events import Events
+from moorage.store.heartbeats import Heartbeats
 from moorage.store.hints import Hints
+from moorage.store.offers import Offers
+from moorage.store.open import open_database
+from moorage.store.quotas import Quotas
 from moorage.store.tables import clusters
 from moorage.store.templates import Templates
 from moorage.trust.seal import Seal, SealBroken
@@ -23,6 +29,11 @@ class Store:
         self.templates = Templates(database)
         self.clusters = Clusters(database, seal, self.hints)
         self.claims = Claims(database, seal, self.hints)
+        self.quotas = Quotas(database)
+        self.events = Events(database)
+        self.audit = Audit(database)
+        self.heartbeats = Heartbeats(database)
+        self.offers = Offers(database)
 
     @classmethod
     async def open(cls, url: str, seal: Seal) -> Store:
@@ -32,7 +43,7 @@ class Store:
         Raises Refused where the database is of a newer Moorage, or was sealed with
         another key; RetryLater where another process holds it locked.
         """
-        database = await SqliteDatabase.open(url)
+        database = await open_database(url)
         try:
             await _try_seal(database, seal)
         except BaseException:

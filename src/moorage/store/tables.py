@@ -90,13 +90,14 @@ clusters = Table(
     ),
     Column("coe", String(64), nullable=False),
     Column("provider", String(64), nullable=False),
-    Column("flavor_id", String(255), nullable=False),
-    Column("master_flavor_id", String(255), nullable=False),
-    Column("master_count", Integer, nullable=False),
-    Column("node_count", Integer, nullable=False),
     Column("create_timeout", Integer, nullable=False),
+    Column("groups", JSON, nullable=False),
     Column("labels", JSON, nullable=False),
     Column("options", JSON, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("rotation", String(16)),
+    Column("credentials", Integer, nullable=False),
+    Column("fallback", JSON(none_as_null=True)),
     Column("deadline", Instant),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant),
@@ -107,12 +108,21 @@ clusters = Table(
     Column("api_address", Text),
     Column("coe_version", Text),
     Column("container_version", Text),
-    Column("master_addresses", JSON, nullable=False),
-    Column("node_addresses", JSON, nullable=False),
     Column("attempts", Integer, nullable=False),
-    # The CA. The key is sealed, bound to the row's uuid.
+    # What follows from the groups: to sort by, and to be counted for quotas.
+    Column("flavor_id", String(255), nullable=False),
+    Column("master_flavor_id", String(255), nullable=False),
+    Column("master_count", Integer, nullable=False),
+    Column("node_count", Integer, nullable=False),
+    Column("nodes", Integer, nullable=False),
+    Column("cpus", Integer, nullable=False),
+    Column("memory_mib", BigInteger, nullable=False),
+    Column("disk_gib", BigInteger, nullable=False),
+    # The CA, and the one that it is being changed for. Keys are sealed, bound to the uuid.
     Column("ca_certificate", LargeBinary, nullable=False),
     Column("ca_key", LargeBinary, nullable=False),
+    Column("coming_certificate", LargeBinary),
+    Column("coming_key", LargeBinary),
     # Claims: times in seconds since the epoch. A row without `lease_until` is free.
     Column("generation", Integer, nullable=False),
     Column("due_at", Float, nullable=False),
@@ -121,5 +131,79 @@ clusters = Table(
     Column("token", Integer, nullable=False),
     UniqueConstraint("project_id", "name"),
     Index(None, "due_at"),
+    sqlite_autoincrement=True,
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project_id", String(64), nullable=False),
+    Column("resource", String(16), nullable=False),
+    Column("hard_limit", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant),
+    UniqueConstraint("project_id", "resource"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # No foreign key: a cluster's story outlives it for a while.
+    Column("cluster_uuid", String(36), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("at", Instant, nullable=False, index=True),
+    Column("turn", String(36)),
+    Column("seconds", Float),
+    Column("cause", Text),
+    Column("ok", Boolean, nullable=False),
+    Index(None, "cluster_uuid", "id"),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("request_id", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("user_name", String(255), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("reason", Text),
+    Index(None, "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("binary", String(64), nullable=False),
+    Column("report_count", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),
+    UniqueConstraint("host", "binary"),
+    sqlite_autoincrement=True,
+)
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("provider", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("detail", JSON, nullable=False),
+    UniqueConstraint("provider", "kind", "name"),
     sqlite_autoincrement=True,
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select
 
 from moorage.model.errors import Conflict, NotFound
 from moorage.model.page import Page
@@ -14,7 +14,7 @@ from moorage.model.template import ClusterTemplate
 from moorage.store.engine import Database
 from moorage.store.ident import the_one
 from moorage.store.paging import page_of
-from moorage.store.scope import Scope
+from moorage.store.scope import Scope, Visible
 from moorage.store.tables import Instant, clusters, templates
 
 SORT_KEYS = frozenset(
@@ -22,6 +22,24 @@ SORT_KEYS = frozenset(
 )
 KEPT = frozenset({"id", "uuid", "project_id", "user_id", "created_at", "updated_at"})
 """Fields that an edit can't change."""
+
+# The statements stand here, built once: building one costs more than running it.
+_ALL = select(*(templates.c[field.name] for field in dataclasses.fields(ClusterTemplate)))
+"""The columns in the order of the fields: a row is a template's arguments."""
+_VISIBLE = _ALL.where(
+    or_(
+        templates.c.project_id == bindparam("project"),
+        and_(templates.c.public.is_(True), templates.c.hidden.is_(False)),
+    )
+)
+_LABELS = select(templates.c.uuid, templates.c.labels).where(
+    templates.c.uuid.in_(bindparam("several", expanding=True))
+)
+_LOCKED = _ALL.where(templates.c.uuid == bindparam("wanted")).with_for_update()
+_ADD = templates.insert().returning(templates.c.id)
+_CHANGE = templates.update().where(templates.c.uuid == bindparam("wanted"))
+_REMOVE = templates.delete().where(templates.c.uuid == bindparam("wanted"))
+_IN_USE = select(exists().where(clusters.c.template_uuid == bindparam("wanted")))
 
 
 class Templates:
@@ -35,8 +53,9 @@ class Templates:
         stored = dataclasses.replace(template, created_at=Instant.now())
 
         def work(connection: Connection) -> ClusterTemplate:
-            statement = templates.insert().values(**_values(stored)).returning(templates.c.id)
-            return dataclasses.replace(stored, id=connection.execute(statement).scalar_one())
+            return dataclasses.replace(
+                stored, id=connection.execute(_ADD, _values(stored)).scalar_one()
+            )
 
         return await self._database.write(work)
 
@@ -44,8 +63,9 @@ class Templates:
         """By uuid or name. Raises NotFound; Conflict where a name fits several."""
 
         def work(connection: Connection) -> ClusterTemplate:
-            row = the_one(connection, templates, _visible(scope), ident, "Cluster template")
-            return _template(row)
+            return _template(
+                the_one(connection, templates, _visible(scope), ident, "Cluster template")
+            )
 
         return await self._database.read(work)
 
@@ -55,6 +75,15 @@ class Templates:
         def work(connection: Connection) -> list[ClusterTemplate]:
             rows = page_of(connection, templates, _visible(scope), page, SORT_KEYS)
             return [_template(row) for row in rows]
+
+        return await self._database.read(work)
+
+    async def labels(self, uuids: Collection[str]) -> dict[str, Mapping[str, str]]:
+        """The labels of those templates that are there, by uuid."""
+
+        def work(connection: Connection) -> dict[str, Mapping[str, str]]:
+            found = connection.execute(_LABELS, {"several": list(uuids)})
+            return {row.uuid: row.labels for row in found}
 
         return await self._database.read(work)
 
@@ -68,7 +97,7 @@ class Templates:
         """
 
         def work(connection: Connection) -> ClusterTemplate:
-            row = connection.execute(_by_uuid(uuid).with_for_update()).first()
+            row = connection.execute(_LOCKED, {"wanted": uuid}).first()
             if row is None:
                 raise NotFound(f"Cluster template {uuid} could not be found.")
             before = _template(row)
@@ -77,9 +106,7 @@ class Templates:
             if after == before:
                 return before
             after = dataclasses.replace(after, updated_at=Instant.now())
-            connection.execute(
-                templates.update().where(templates.c.uuid == uuid).values(**_values(after))
-            )
+            connection.execute(_CHANGE, {"wanted": uuid, **_values(after)})
             return after
 
         return await self._database.write(work)
@@ -92,32 +119,25 @@ class Templates:
                 raise Conflict(
                     f"Cluster template {uuid} is in use: delete the clusters made from it first."
                 )
-            gone = connection.execute(templates.delete().where(templates.c.uuid == uuid))
+            gone = connection.execute(_REMOVE, {"wanted": uuid})
             if gone.rowcount == 0:
                 raise NotFound(f"Cluster template {uuid} could not be found.")
 
         await self._database.write(work)
 
 
-def _visible(scope: Scope) -> Select[Any]:
+def _visible(scope: Scope) -> Visible:
     if scope.project_id is None:
-        return select(templates)
-    mine = templates.c.project_id == bindparam("project", scope.project_id)
-    return select(templates).where(
-        or_(mine, and_(templates.c.public.is_(True), templates.c.hidden.is_(False)))
-    )
-
-
-def _by_uuid(uuid: str) -> Select[Any]:
-    return select(templates).where(templates.c.uuid == uuid)
+        return Visible(_ALL)
+    return Visible(_VISIBLE, {"project": scope.project_id})
 
 
 def _in_use(connection: Connection, uuid: str) -> bool:
-    return bool(connection.scalar(select(exists().where(clusters.c.template_uuid == uuid))))
+    return bool(connection.scalar(_IN_USE, {"wanted": uuid}))
 
 
-def _template(row: Row[Any]) -> ClusterTemplate:
-    return ClusterTemplate(**row._mapping)
+def _template(row: Sequence[Any]) -> ClusterTemplate:
+    return ClusterTemplate(*row)
 
 
 def _values(template: ClusterTemplate) -> dict[str, Any]:

@@ -4,12 +4,25 @@ Keys that we make are ECDSA P-256 (a key and its certificate in well under a
 millisecond, which is what lets a cluster be made in a second). Each leaf serves one
 purpose: a server certificate can't be a client's, so that a node which leaks its own
 does not open the engines. `not_before` lies a little back, for clocks that differ.
+
+A CA is changed without a moment in which anybody is turned away (`model.cluster.Rotation`):
+
+    TRUST   leaves are the current CA's        clients and nodes trust both
+    SERVE   leaves are the coming CA's, and    clients and nodes trust both
+            servers show its certificate as
+            the current CA has signed it
+    then    leaves are the coming CA's         it alone is trusted
+
+In SERVE a client that knows only the current CA finds its way by that cross-signed
+certificate; therefore a CA may have one intermediate below it (`path_length=1`).
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
+import secrets
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -24,7 +37,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from moorage.model.ports import KeyPair
+from moorage.model.cluster import Rotation
+from moorage.model.ports import CaKeys, KeyPair
 from moorage.trust import csr as requests
 
 SKEW = datetime.timedelta(minutes=5)
@@ -32,58 +46,64 @@ DAY = datetime.timedelta(days=1)
 CA_LIFE, SERVER_LIFE, TENANT_LIFE, CONDUCTOR_LIFE = 3650 * DAY, 1825 * DAY, 365 * DAY, DAY
 NAME_BYTES = 64
 """What X.509 (RFC 5280, ub-common-name) leaves a common name."""
+SUFFIX_BYTES = 4
+"""What tells the names of two CAs of one cluster apart."""
+
+
+def new_ca(name: str) -> KeyPair:
+    """A new CA for the cluster `name`. Its common name is that (cut short) and a suffix."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    suffix = f" {secrets.token_hex(SUFFIX_BYTES)}"
+    subject = x509.Name([_common_name(name, NAME_BYTES - len(suffix), suffix)])
+    certificate = _ca_certificate(subject, key.public_key(), subject, key, path_length=1)
+    return KeyPair(certificate, _pem(key))
 
 
 class ClusterAuthority:
-    """`model.ports.Authority` over a key pair. Its key is read from PEM at the first use."""
+    """`model.ports.Authority` over the CA's keys, which are read from PEM at the first use."""
 
-    def __init__(self, pair: KeyPair) -> None:
-        self.pair = pair
-
-    @classmethod
-    def create(cls, name: str) -> ClusterAuthority:
-        """A new CA, whose common name is `name` (cut to the 64 bytes that X.509 allows)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject, now = _named(name), _now()
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - SKEW)
-            .not_valid_after(now + CA_LIFE)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(authority=True), critical=True)
-            .add_extension(identifier, critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        return cls(KeyPair(certificate.public_bytes(Encoding.PEM), _pem(key)))
+    def __init__(self, keys: CaKeys) -> None:
+        self._keys = keys
+        serves = keys.coming if keys.rotation is Rotation.SERVE else None
+        self._issuer = serves or keys.current
 
     @property
     def certificate(self) -> bytes:
-        """The CA's own certificate, PEM."""
-        return self.pair.certificate
+        """What to trust, PEM: the CA's own certificate; two while the CA is being changed."""
+        coming = self._keys.coming if self._keys.rotation else None
+        return self._keys.current.certificate + (coming.certificate if coming else b"")
+
+    @property
+    def revision(self) -> str:
+        """What nodes trust and show by now, as 16 hexadecimal digits."""
+        return hashlib.sha256(self.certificate + self._issuer.certificate).hexdigest()[:16]
 
     def server(self, name: str, addresses: Sequence[str]) -> KeyPair:
-        """A new server certificate for the DNS name `name`, and IP addresses or further names."""
+        """A new server certificate for the DNS name `name`, and IP addresses or further names.
+
+        The subject's OU is `revision`. In SERVE the coming CA's certificate follows it, as
+        the current CA has signed it.
+        """
         names = [_general_name(name), *map(_general_name, addresses)]
         key = ec.generate_private_key(ec.SECP256R1())
+        unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, self.revision)
         certificate = self._issue(
-            _named(name),
+            x509.Name([_common_name(name, NAME_BYTES), unit]),
             key.public_key(),
             ExtendedKeyUsageOID.SERVER_AUTH,
             SERVER_LIFE,
             x509.SubjectAlternativeName(names),
         )
-        return KeyPair(certificate, _pem(key))
+        return KeyPair(certificate + self._chain, _pem(key))
 
     def client(self, name: str) -> KeyPair:
         """A new client certificate with the common name `name`, for a day."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._issue(
-            _named(name), key.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH, CONDUCTOR_LIFE
+            x509.Name([_common_name(name, NAME_BYTES)]),
+            key.public_key(),
+            ExtendedKeyUsageOID.CLIENT_AUTH,
+            CONDUCTOR_LIFE,
         )
         return KeyPair(certificate, _pem(key))
 
@@ -95,6 +115,25 @@ class ClusterAuthority:
         request = requests.read(csr)
         return self._issue(
             request.subject, request.key, ExtendedKeyUsageOID.CLIENT_AUTH, TENANT_LIFE
+        )
+
+    @cached_property
+    def _chain(self) -> bytes:
+        """The issuer's certificate by the current CA's hand, where the issuer is the coming one."""
+        if self._issuer is self._keys.current:
+            return b""
+        current = x509.load_pem_x509_certificate(self._keys.current.certificate)
+        coming = x509.load_pem_x509_certificate(self._issuer.certificate)
+        key = coming.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise TypeError(f"a cluster's CA key is ECDSA, not {type(key).__name__}")
+        return _ca_certificate(
+            coming.subject,
+            key,
+            current.subject,
+            _private(self._keys.current.key),
+            path_length=0,
+            until=current.not_valid_after_utc,
         )
 
     def _issue(
@@ -126,7 +165,7 @@ class ClusterAuthority:
 
     @cached_property
     def _certificate(self) -> x509.Certificate:
-        return x509.load_pem_x509_certificate(self.pair.certificate)
+        return x509.load_pem_x509_certificate(self._issuer.certificate)
 
     @cached_property
     def _identifier(self) -> x509.AuthorityKeyIdentifier:
@@ -135,19 +174,51 @@ class ClusterAuthority:
 
     @cached_property
     def _key(self) -> ec.EllipticCurvePrivateKey:
-        key = load_pem_private_key(self.pair.key, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"a cluster's CA key is ECDSA, not {type(key).__name__}")
-        return key
+        return _private(self._issuer.key)
+
+
+def _ca_certificate(
+    subject: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    issuer: x509.Name,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    path_length: int,
+    until: datetime.datetime | None = None,
+) -> bytes:
+    now = _now()
+    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(until or now + CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(by, critical=False)
+        .sign(signer, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+
+
+def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"a cluster's CA key is ECDSA, not {type(key).__name__}")
+    return key
 
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _named(name: str) -> x509.Name:
-    short = name.encode()[:NAME_BYTES].decode(errors="ignore")
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short)])
+def _common_name(name: str, most: int, suffix: str = "") -> x509.NameAttribute[str]:
+    short = name.encode()[:most].decode(errors="ignore")
+    return x509.NameAttribute(NameOID.COMMON_NAME, short + suffix)
 
 
 def _general_name(address: str) -> x509.GeneralName:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from json import loads
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from moorage.api import create_api
+from moorage.api.asgi import Api as App
 from moorage.drivers.fake import FakeDriver
 from moorage.model.caller import Caller
 from moorage.model.errors import RetryLater, Unauthenticated
 from moorage.model.node import Flavor
+from moorage.model.quota import Resource
 from moorage.providers.fake import FakeProvider
-from moorage.services import Catalogue, CertificateService, ClusterService, TemplateService
-from moorage.store import Limits, Store
+from moorage.services import Catalogue, Services, open_services
+from moorage.store import Store
 from moorage.trust.seal import Seal
+from tests.unit.api.described import Description
 
 TINY = Flavor("tiny", vcpus=1, memory_mib=512, disk_gib=2, pids=100)
 SMALL = Flavor("small", vcpus=2, memory_mib=1024, disk_gib=5, pids=100)
@@ -66,10 +70,12 @@ class PaperKeystone:
 class Api:
     """The application and a client that speaks to it without a socket."""
 
-    app: FastAPI
+    app: App
     http: httpx.AsyncClient
     keystone: PaperKeystone
     store: Store
+    services: Services
+    unready: list[RetryLater]
 
     async def ask(
         self,
@@ -91,7 +97,9 @@ class Api:
         body: dict[str, Any] = {"content": content} if content is not None else {}
         if json is not None:
             body = {"json": json}
-        return await self.http.request(method, path, headers=sent, **body)
+        answer = await self.http.request(method, path, headers=sent, **body)
+        (await _description(self.app)).check(answer)
+        return answer
 
     async def template(self, token: str = OURS, **fields: Any) -> dict[str, Any]:
         answer = await self.ask(
@@ -114,6 +122,18 @@ class Api:
         return str(answer.json()["uuid"])
 
 
+_descriptions: list[Description] = []
+
+
+async def _description(app: App) -> Description:
+    """That of the first application: they are all alike, and it takes a while."""
+    if not _descriptions:
+        (route,) = (route for route in app.routes if route.path == "/openapi.json")
+        served = await route.handler(None)
+        _descriptions.append(Description(loads(bytes(served.body)), app.routes))
+    return _descriptions[0]
+
+
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all tables, to be copied: making them takes longer than most tests."""
@@ -126,31 +146,39 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-async def api(tmp_path: Path, empty: Path) -> AsyncIterator[Api]:
-    database = shutil.copy(empty, tmp_path / "moorage.db")
+@contextlib.asynccontextmanager
+async def opened(database: Path) -> AsyncIterator[Api]:
+    """The API over the database in that file."""
     store = await Store.open(f"sqlite:///{database}", Seal([b"k" * 32]))
-    catalogue = Catalogue([TINY, SMALL], {"fake": FakeDriver()}, {"fake": FakeProvider()}, "fake")
+    catalogue = Catalogue(
+        [TINY, SMALL], {"fake": FakeDriver()}, {"fake": FakeProvider()}, "fake", store.offers
+    )
+    services = open_services(store, catalogue, {Resource.CLUSTER: 10, Resource.NODE: 50})
     keystone = PaperKeystone()
-    ready: list[RetryLater] = []
+    unready: list[RetryLater] = []
 
     async def is_ready() -> None:
-        if ready:
-            raise ready[0]
+        if unready:
+            raise unready[0]
 
     app = create_api(
-        templates=TemplateService(store, catalogue),
-        clusters=ClusterService(store, catalogue, Limits(clusters=10, nodes=50)),
-        certificates=CertificateService(store),
+        services=services,
         validator=keystone,
         ready=is_ready,
         identity_url="http://cloud:5000/v3",
     )
-    app.state.unready = ready
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://cloud:9511") as http:
-        yield Api(app, http, keystone, store)
+        yield Api(app, http, keystone, store, services, unready)
     await store.close()
+
+
+@pytest.fixture
+async def api(tmp_path: Path, empty: Path) -> AsyncIterator[Api]:
+    database = tmp_path / "moorage.db"
+    shutil.copy(empty, database)
+    async with opened(database) as api:
+        yield api
 
 
 def reasons(answer: httpx.Response) -> list[str]:

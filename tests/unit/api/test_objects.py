@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from moorage.api.links import base_url
+from moorage.api.links import base_url, client_address
 from moorage.api.schemas.cluster import ClusterCreate
 from moorage.api.schemas.template import TemplateCreate
 from tests.unit.api.conftest import ADMIN, Api, reasons
 
 MAGNUMCLIENT_TEMPLATE: dict[str, Any] = {
-    "name": "k", "coe": "fake", "image_id": "img", "external_network_id": "public",
+    "name": "k", "coe": "fake", "image_id": "host", "external_network_id": "public",
     "keypair_id": None, "fixed_network": None, "fixed_subnet": None, "network_driver": None,
     "volume_driver": None, "driver": None, "dns_nameserver": "8.8.8.8", "flavor_id": "tiny",
     "master_flavor_id": None, "docker_volume_size": None, "docker_storage_driver": "overlay2",
@@ -55,6 +55,7 @@ async def test_a_template_s_life(api: Api) -> None:
     assert made.status_code == 201, made.text
     body = made.json()
     assert body.keys() == MAGNUM_SHOWS
+    assert made.headers["location"] == f"http://cloud:9511/v1/clustertemplates/{body['uuid']}"
     assert (body["tags"], body["dns_nameserver"], body["docker_volume_size"]) == (
         "a,b",
         "8.8.8.8",
@@ -242,7 +243,7 @@ async def test_nothing_there(api: Api) -> None:
         ("GET", "/v1/clusters/a/b", 404),
         ("PUT", "/v1/clusters/a", 405),
         ("OPTIONS", "/v1/clusters", 405),
-        ("POST", "/v1/clusters/x/actions/resize", 404),
+        ("POST", "/v1/clusters/x/actions/nothing", 404),
     ):
         answer: httpx.Response = await api.ask(method, path)
         assert answer.status_code == status
@@ -256,11 +257,34 @@ async def test_nothing_there(api: Api) -> None:
         ({"x-forwarded-host": "api.example", "x-forwarded-proto": "https"}, "https://api.example"),
         ({"x-forwarded-host": "api.example, inner"}, "http://api.example"),
         ({"x-forwarded-proto": "javascript"}, "http://cloud:9511"),
+        ({"x-forwarded-prefix": "/container-infra/"}, "http://cloud:9511/container-infra"),
+        ({"x-forwarded-prefix": "/a/b"}, "http://cloud:9511/a/b"),
+        ({"x-forwarded-prefix": "//evil.example"}, "http://cloud:9511"),
+        ({"x-forwarded-prefix": "evil"}, "http://cloud:9511"),
     ],
 )
 def test_links_behind_a_trusted_proxy(forwarded: dict[str, str], base: str) -> None:
-    headers = [(b"host", b"cloud:9511")]
-    headers += [(name.encode(), value.encode()) for name, value in forwarded.items()]
-    scope = {"scheme": "http", "headers": headers, "server": ("10.0.0.1", 9511)}
-    assert base_url(scope, trust_proxy=True) == base
-    assert base_url(scope, trust_proxy=False) == "http://cloud:9511"
+    headers = {name.encode(): value.encode() for name, value in forwarded.items()}
+    headers[b"host"] = b"cloud:9511"
+    scope = {"scheme": "http", "server": ("10.0.0.1", 9511)}
+    assert base_url(scope, headers, trust_proxy=True) == base
+    assert base_url(scope, headers, trust_proxy=False) == "http://cloud:9511"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        (None, "10.0.0.9"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("6.6.6.6, 192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7, [2001:db8::1]", "2001:db8::1"),
+        ("192.0.2.7, someone", "10.0.0.9"),
+        ("", "10.0.0.9"),
+    ],
+)
+def test_the_client_behind_a_trusted_proxy(forwarded: str | None, address: str) -> None:
+    """The last address is the proxy's own word; those before it anybody could have written."""
+    headers = {} if forwarded is None else {b"x-forwarded-for": forwarded.encode()}
+    scope = {"client": ("10.0.0.9", 50000)}
+    assert client_address(scope, headers, trust_proxy=True) == address
+    assert client_address(scope, headers, trust_proxy=False) == "10.0.0.9"

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.api.versions import LEAST, MOST, NotServed, minor_version
+from moorage.api.errors import NotServed
+from moorage.api.versions import LEAST, MOST, asked_version
 from moorage.model.errors import RetryLater
 from tests.unit.api.conftest import OURS, Api
 
@@ -73,7 +74,8 @@ async def test_not_served(api: Api, header: str) -> None:
 @given(st.text(max_size=60))
 def test_any_header_is_a_version_or_is_refused(header: str) -> None:
     try:
-        assert LEAST <= minor_version(header) <= MOST
+        version = asked_version(header.encode("latin-1", "replace"))
+        assert version.minor is None or LEAST <= version.minor <= MOST
     except NotServed as error:
         assert "\n" not in str(error)
 
@@ -134,7 +136,7 @@ async def test_discovery(api: Api) -> None:
 
 
 async def test_not_ready(api: Api) -> None:
-    api.app.state.unready.append(RetryLater("The conductor has not come up yet."))
+    api.unready.append(RetryLater("The conductor has not come up yet."))
     answer = await api.ask("GET", "/readyz", token=None)
     assert answer.status_code == 503
     assert "conductor" in answer.text
@@ -147,9 +149,10 @@ async def test_openapi_tells_of_token_version_and_errors(api: Api) -> None:
     assert schema["components"]["securitySchemes"]["token"]["name"] == "X-Auth-Token"
     show = schema["paths"]["/v1/clusters/{ident}"]["get"]
     assert "422" not in show["responses"]
-    assert show["responses"]["default"]["content"]["application/json"]["schema"] == {
-        "$ref": "#/components/schemas/Errors"
-    }
+    for status, shape in (("404", "Errors"), ("401", "KeystoneErrors")):
+        assert show["responses"][status]["content"]["application/json"]["schema"] == {
+            "$ref": f"#/components/schemas/{shape}"
+        }
     assert {"OpenStack-API-Version", "ident"} == {p["name"] for p in show["parameters"]}
     assert schema["paths"]["/v1"]["get"]["security"] == []
     body = schema["paths"]["/v1/clusters"]["post"]["requestBody"]["content"]["application/json"]

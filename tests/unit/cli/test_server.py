@@ -82,7 +82,7 @@ def test_a_port_that_is_taken(
 
 
 @pytest.mark.parametrize(
-    "words", [("--pool", "10.0.0.0/33"), ("--quota-nodes", "-1"), ("--memory-overcommit", "0")]
+    "words", [("--pool", "10.0.0.0/33"), ("--quota-nodes", "-2"), ("--memory-overcommit", "0")]
 )
 def test_a_setting_that_can_not_be(
     tmp_path: Path, moorage: Callable[..., int], words: tuple[str, str]

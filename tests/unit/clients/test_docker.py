@@ -15,9 +15,14 @@ from aiohttp import web
 
 from moorage.clients.docker import Engine, EnginePool, EngineRefused, EngineSilent
 from moorage.clients.docker_wire import plain
-from moorage.trust import ClusterAuthority
+from moorage.model.cluster import Rotation
+from moorage.model.ports import CaKeys, KeyPair
+from moorage.trust import ClusterAuthority, new_ca
 
-AUTHORITY = ClusterAuthority.create("ours")
+CA, COMING = new_ca("ours"), new_ca("ours")
+AUTHORITY = ClusterAuthority(CaKeys(CA))
+TRUST = ClusterAuthority(CaKeys(CA, COMING, Rotation.TRUST))
+SERVE = ClusterAuthority(CaKeys(CA, COMING, Rotation.SERVE))
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MEMBER = {
     "ID": "abc123",
@@ -39,11 +44,8 @@ class Impostor:
         self._runners: list[web.AppRunner] = []
 
     async def start(self, authority: ClusterAuthority = AUTHORITY) -> None:
-        pair = authority.server("localhost", ["127.0.0.1"])
-        file = self.tmp_path / "server.pem"
-        file.write_bytes(pair.certificate + pair.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
+        self.tls = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.show(authority.server("localhost", ["127.0.0.1"]))
         context.load_verify_locations(cadata=AUTHORITY.certificate.decode())
         context.verify_mode = ssl.CERT_REQUIRED
         app = web.Application(client_max_size=1 << 20)
@@ -54,6 +56,12 @@ class Impostor:
         await site.start()
         self.port = runner.addresses[0][1]
         self._runners.append(runner)
+
+    def show(self, pair: KeyPair) -> None:
+        """This certificate from now on, on new connections."""
+        file = self.tmp_path / "server.pem"
+        file.write_bytes(pair.certificate + pair.key)
+        self.tls.load_cert_chain(file)
 
     async def stop(self) -> None:
         while self._runners:
@@ -102,6 +110,24 @@ async def test_what_an_engine_says_is_read(impostor: Impostor, engine: Engine) -
         "",
     )
     assert impostor.asked.count("GET /_ping") == 1
+
+
+async def test_a_ping_tells_what_the_certificate_shows(impostor: Impostor) -> None:
+    pool = EnginePool(port=impostor.port)
+    engine = pool.engine("cluster", AUTHORITY, "worker-0", "127.0.0.1")
+    try:
+        assert await engine.ping() == AUTHORITY.revision
+        impostor.show(TRUST.server("localhost", ["127.0.0.1"]))
+        assert await engine.ping() == AUTHORITY.revision, "the connection was not kept"
+        pool.renew("cluster")
+        assert await engine.ping() == TRUST.revision
+        # Another phase of the authority has connections of its own.
+        impostor.show(SERVE.server("localhost", ["127.0.0.1"]))
+        assert await engine.ping() == TRUST.revision
+        later = pool.engine("cluster", TRUST, "worker-0", "127.0.0.1")
+        assert await later.ping() == SERVE.revision
+    finally:
+        await pool.aclose()
 
 
 async def test_a_change_keeps_what_it_does_not_change(impostor: Impostor, engine: Engine) -> None:
@@ -273,7 +299,7 @@ async def test_a_strange_version_is_not_believed(
 
 async def test_another_cluster_s_engine_is_not_believed(tmp_path: Path) -> None:
     impostor = Impostor(tmp_path)
-    await impostor.start(ClusterAuthority.create("theirs"))
+    await impostor.start(ClusterAuthority(CaKeys(new_ca("theirs"))))
     pool = EnginePool(port=impostor.port)
     engine = pool.engine("cluster", AUTHORITY, "worker-0", "127.0.0.1")
     with pytest.raises(EngineSilent, match="certificate that is not its own"):
@@ -328,7 +354,7 @@ async def test_a_session_in_use_is_not_closed(impostor: Impostor) -> None:
     asked = asyncio.create_task(pool.engine("a", AUTHORITY, "n", "127.0.0.1").info())
     await began.wait()
     await pool.engine("b", AUTHORITY, "n", "127.0.0.1").ping()
-    pool._sessions["a"].certificate = b"of a CA that was replaced"
+    pool._sessions["a"].revision = "of a CA that was replaced"
     await pool.engine("a", AUTHORITY, "n", "127.0.0.1").ping()
     go_on.set()
     assert (await asked).version == "20.10"

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,15 +17,18 @@ from moorage.conductor.world import World, utc_now
 from moorage.drivers.fake import FakeDriver
 from moorage.model.cluster import Cluster, ClusterStatus
 from moorage.model.errors import NotFound
+from moorage.model.event import Event
 from moorage.model.node import Flavor
 from moorage.model.ports import KeyPair, NodeProvider
+from moorage.model.quota import Amounts
 from moorage.model.template import ClusterTemplate
 from moorage.providers.fake import FakeProvider
-from moorage.store import EVERYTHING, Claim, Limits, LostClaim, Store
+from moorage.store import EVERYTHING, Claim, LostClaim, Store
 from moorage.trust import ClusterAuthority, Seal
+from tests import made
 
 FLAVOR = Flavor("tiny", vcpus=1, memory_mib=64, disk_gib=1, pids=100)
-LIMITS = Limits(clusters=10_000, nodes=100_000)
+LIMITS: Amounts = {}
 PATIENCE = 10.0
 """Seconds after which a test that waits has failed."""
 
@@ -50,9 +53,11 @@ class Chronicle:
             self.takes.append(claim.cluster.uuid)
         return claim
 
-    async def apply(self, claim: Claim, cluster: Cluster, due_in: float) -> bool:
+    async def apply(
+        self, claim: Claim, cluster: Cluster, due_in: float, events: Sequence[Event] = ()
+    ) -> bool:
         try:
-            current = bool(await self._claims.apply(claim, cluster, due_in))
+            current = bool(await self._claims.apply(claim, cluster, due_in, events))
         except LostClaim:
             self.refused.append(cluster)
             await self._tell()
@@ -61,8 +66,8 @@ class Chronicle:
         await self._tell()
         return current
 
-    async def remove(self, claim: Claim) -> None:
-        await self._claims.remove(claim)
+    async def remove(self, claim: Claim, events: Sequence[Event] = ()) -> None:
+        await self._claims.remove(claim, events)
         await self._tell()
 
     async def release(self, claim: Claim) -> None:
@@ -105,7 +110,6 @@ class House:
         self.world = World(
             drivers={"fake": driver or FakeDriver()},
             providers={"fake": self.provider},
-            flavors={FLAVOR.name: FLAVOR},
             authority=ClusterAuthority,
             **{"heal_seconds": 60.0, "jitter": lambda: 0.0, **world},
         )
@@ -132,30 +136,33 @@ class House:
                 master_flavor_id=FLAVOR.name,
             )
         )
-        cluster = Cluster(
-            uuid=str(uuid.uuid4()),
-            project_id="p",
-            user_id="u",
-            name=name,
-            template_uuid=template.uuid,
-            coe="fake",
-            provider="fake",
-            flavor_id=FLAVOR.name,
-            master_flavor_id=FLAVOR.name,
-            master_count=1,
-            node_count=2,
-            create_timeout=60,
+        counts = {name: fields.pop(name) for name in ("masters", "workers") if name in fields}
+        cluster = made.cluster(
+            **counts,
+            **{"uuid": str(uuid.uuid4()), "name": name, "deadline": soon(hours=1), **fields},
         )
-        cluster = dataclasses.replace(cluster, **fields)
-        return await self.store.clusters.add(cluster, KeyPair(b"certificate", b"key"), LIMITS)
+        cluster = dataclasses.replace(cluster, template_uuid=template.uuid)
+        return await self.store.clusters.add(
+            cluster, KeyPair(b"certificate", b"key"), LIMITS, by="u"
+        )
 
     async def wish(self, uuid: str, status: str, **fields: Any) -> None:
+        """`workers`: that many in the default group."""
+        workers = fields.pop("workers", None)
+
         def wish(cluster: Cluster) -> Cluster:
+            groups = cluster.groups
+            if workers is not None:
+                changed = dataclasses.replace(
+                    groups[1], ordinals=tuple(range(workers)), status=ClusterStatus(status)
+                )
+                groups = (groups[0], changed, *groups[2:])
+            wanted = {"groups": groups, "deadline": soon(hours=1), **fields}
             return dataclasses.replace(
-                cluster, status=ClusterStatus(status), status_reason=None, **fields
+                cluster, status=ClusterStatus(status), status_reason=None, **wanted
             )
 
-        await self.store.clusters.want(uuid, wish)
+        await self.store.clusters.want(uuid, wish, LIMITS, by="u")
 
     async def get(self, uuid: str) -> Cluster:
         return await self.store.clusters.get(uuid, EVERYTHING)

@@ -153,7 +153,7 @@ async def test_a_stop_cuts_off_what_does_not_end(store: Store) -> None:
 async def test_no_more_turns_at_once_than_allowed(store: Store) -> None:
     house = House(store, provider := Hangs())
     for i in range(4):
-        await house.add(f"c{i}", node_count=0)
+        await house.add(f"c{i}", workers=0)
     async with house.conducted(turns=2, grace=0.01) as conductor:
         await provider.reached.wait()
         await asyncio.sleep(0.02)
@@ -200,7 +200,7 @@ async def test_a_store_in_trouble_is_asked_again(store: Store) -> None:
 
 async def test_an_error_in_the_write_leaves_the_lease_to_run_out(store: Store) -> None:
     house = House(store)
-    cluster = await house.add(node_count=0)
+    cluster = await house.add(workers=0)
     apply, failures = house.chronicle.apply, [RuntimeError("no write")]
 
     async def failing(*args: Any) -> bool:
@@ -253,7 +253,7 @@ async def test_cut_off_at_any_act_it_goes_on(tmp_path: Path, stop_at: int) -> No
     keeper = asyncio.create_task(immortal())
     try:
         await house.until_status(cluster.uuid, "CREATE_COMPLETE")
-        await house.wish(cluster.uuid, "UPDATE_IN_PROGRESS", node_count=1)
+        await house.wish(cluster.uuid, "UPDATE_IN_PROGRESS", workers=1)
         await house.until_status(cluster.uuid, "UPDATE_COMPLETE")
         await house.wish(cluster.uuid, "DELETE_IN_PROGRESS")
         await house.until_gone(cluster.uuid)

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from moorage.clients.docker_wire import EngineInfo, SwarmMember
 from moorage.drivers.swarm.naming import hostname, labels, node_specs
 from moorage.drivers.swarm.seen import EngineSeen, SwarmObserved
-from moorage.model.cluster import ClusterSpec
-from moorage.model.node import Flavor, NodeRef, NodeState, ObservedNode, Role
-from moorage.trust import ClusterAuthority
+from moorage.model.cluster import ClusterSpec, GroupSpec
+from moorage.model.node import NodeRef, NodeState, ObservedNode, Role
+from moorage.model.ports import CaKeys
+from moorage.trust import ClusterAuthority, new_ca
+from tests import made
 
-FLAVOR = Flavor("tiny", vcpus=1, memory_mib=512, disk_gib=1, pids=2048)
-AUTHORITY = ClusterAuthority.create("scene")
+AUTHORITY = ClusterAuthority(CaKeys(new_ca("scene")))
 NAME = "web"
 
 
-def cluster(masters: int = 1, workers: int = 2, *, attempts: int = 0) -> ClusterSpec:
-    return ClusterSpec(
-        uuid="5f0c1c1e-0000-4000-8000-000000000000",
-        name=NAME,
-        coe="swarm",
-        masters=masters,
-        workers=workers,
-        flavor=FLAVOR,
-        master_flavor=FLAVOR,
-        authority=AUTHORITY,
-        attempts=attempts,
-    )
+def cluster(masters: int = 1, workers: int = 2, *more: GroupSpec, **fields: Any) -> ClusterSpec:
+    return made.spec(AUTHORITY, masters, workers, *more, coe="swarm", **fields)
 
 
 def role_of(name: str) -> Role:
     return Role.MASTER if name.startswith("master") else Role.WORKER
 
 
-def whole(masters: int = 1, workers: int = 2) -> SwarmObserved:
+def group_of(name: str) -> str:
+    """A node's group: `gpu-0` is of gpu."""
+    prefix = name.rpartition("-")[0]
+    return f"default-{prefix}" if prefix in {"master", "worker"} else prefix
+
+
+def whole(masters: int = 1, workers: int = 2, *more: GroupSpec) -> SwarmObserved:
     """A cluster that is as it should be. The id of a member is its node's name without `-`."""
-    names = [spec.name for spec in node_specs(cluster(masters, workers))]
+    names = [spec.name for spec in node_specs(cluster(masters, workers, *more))]
     return SwarmObserved(
         nodes={name: node(name) for name in names},
         engines={name: engine(name) for name in names},
@@ -45,7 +43,9 @@ def whole(masters: int = 1, workers: int = 2) -> SwarmObserved:
 
 
 def node(name: str, state: NodeState = NodeState.RUNNING, reason: str = "") -> ObservedNode:
-    return ObservedNode(NodeRef("c", name), role_of(name), state, "10.128.0.2", None, reason)
+    return ObservedNode(
+        NodeRef("c", name), role_of(name), state, "10.128.0.2", None, reason, revision="r1"
+    )
 
 
 def engine(name: str, state: str = "active", **more: object) -> EngineSeen:
@@ -53,7 +53,8 @@ def engine(name: str, state: str = "active", **more: object) -> EngineSeen:
         "node_id": name.replace("-", "") if state != "inactive" else "",
         "control": role_of(name) is Role.MASTER and state == "active",
     }
-    return EngineSeen(EngineInfo.model_validate({"state": state, **default, **more}))
+    info = EngineInfo.model_validate({"state": state, **default, **more})
+    return EngineSeen(info, revision=AUTHORITY.revision)
 
 
 def member(name: str, *, id: str | None = None, **more: object) -> SwarmMember:
@@ -61,7 +62,8 @@ def member(name: str, *, id: str | None = None, **more: object) -> SwarmMember:
     default = {
         "role": "manager" if role is Role.MASTER else "worker",
         "reachability": "reachable" if role is Role.MASTER else "",
-        "labels": labels(role),
+        "labels": labels(made.spec_group(group_of(name), 1)),
+        "availability": "active",
         "hostname": hostname(NAME, name),
         "state": "ready",
     }

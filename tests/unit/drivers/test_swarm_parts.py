@@ -7,15 +7,17 @@ import io
 import json
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 
-from moorage.drivers.swarm import engine
+from moorage.drivers.swarm import engine, front
 from moorage.drivers.swarm.health import health
 from moorage.drivers.swarm.naming import hostname, node_of, node_specs
-from moorage.model.cluster import HealthStatus
+from moorage.model.cluster import HealthStatus, Rotation
 from moorage.model.node import Role
-from moorage.model.ports import KeyPair
+from moorage.model.ports import CaKeys, KeyPair
+from moorage.trust import ClusterAuthority, new_ca
 from tests.unit.drivers.swarm_scene import (
     cluster,
     leaderless,
@@ -91,25 +93,54 @@ def test_a_lost_swarm_is_told() -> None:
     assert "deployed again" not in health(cluster(1, 1), fresh).reasons["swarm"]
 
 
-@pytest.mark.parametrize("script", [engine.START, engine.LOOK])
+@pytest.mark.parametrize("script", [engine.SCRIPT, engine.LOOK])
 def test_the_scripts_are_shell(script: str) -> None:
     done = subprocess.run(["/bin/sh", "-n", "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_an_engine_asks_every_client_for_a_certificate() -> None:
+def test_an_engine_is_reached_through_its_front_only() -> None:
     config = engine.config({"moorage.role": "worker"})
-    assert config["tlsverify"] is True
-    assert [host for host in config["hosts"] if host.startswith("tcp:")] == ["tcp://0.0.0.0:2376"]
+    assert config["hosts"] == ["unix:///run/docker.sock"]
     assert config["labels"] == ["moorage.role=worker"]
 
 
-def test_the_archive_holds_what_the_configuration_names_for_root_only() -> None:
-    packed = engine.archive(b"ca", KeyPair(b"certificate", b"key"), {})
+def test_the_front_asks_every_client_for_a_certificate() -> None:
+    lines = [line.split() for line in front.config().decode().splitlines()]
+    (bind,) = (line for line in lines if line[:1] == ["bind"])
+    assert bind[1:3] == ["0.0.0.0:2376", "ssl"]
+    assert " ".join(bind[3:]) == (
+        "crt /etc/docker/tls/server.pem ca-file /etc/docker/tls/ca.pem verify required "
+        "ssl-min-ver TLSv1.2 no-tls-tickets"
+    )
+
+
+@pytest.mark.real
+def test_haproxy_takes_the_configuration(tmp_path: Path) -> None:
+    authority = ClusterAuthority(CaKeys(new_ca("one"), new_ca("one"), Rotation.SERVE))
+    files = front.files(authority.certificate, authority.server("master-0", []))
+    for path, data in files.items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data.replace(b" /etc/docker/", f" {tmp_path}/etc/docker/".encode()))
+    done = subprocess.run(
+        ["/usr/sbin/haproxy", "-c", "-f", str(tmp_path / front.CONFIG)],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_archive_holds_what_is_installed_for_root_only() -> None:
+    packed = engine.archive(b"ca", KeyPair(b"certificate\n", b"key\n"), {})
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         files = {f"/{file.name}": file for file in tar}
         assert {file.mode for file in files.values()} == {0o600}
-        read = tar.extractfile(files["/etc/docker/daemon.json"])
+        for name, data in (("ca.pem", b"ca"), ("server.pem", b"certificate\nkey\n")):
+            read = tar.extractfile(files[f"/etc/docker/new/{name}"])
+            assert read is not None
+            assert read.read() == data
+        read = tar.extractfile(files["/etc/docker/new/daemon.json"])
         assert read is not None
-        config = json.load(read)
-    assert {config["tlscacert"], config["tlscert"], config["tlskey"]} < files.keys()
+        assert json.load(read) == engine.config({})
+    assert all(f"mv -f {path} " in engine.SCRIPT for path in files)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
+from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus, Rotation
 from moorage.model.errors import Conflict, MoorageError, NoRoom, RetryLater
 from moorage.model.node import NodeRef, NodeState, ObservedNode, Role
 from moorage.model.plan import Step
@@ -24,6 +24,7 @@ from moorage.planning.status import (
     settle,
     settle_delete,
 )
+from tests import made
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 WELL = Health(HealthStatus.HEALTHY)
@@ -40,26 +41,17 @@ BUG = Outcome(STEP, 1.0, Trouble(Kind.BUG, "internal error in step join worker-0
 
 
 def cluster(status: str, *, minutes_left: float | None = 10, **fields: Any) -> Cluster:
+    """What is going on with it was asked for 3 seconds ago."""
     deadline = None if minutes_left is None else NOW + datetime.timedelta(minutes=minutes_left)
-    made = Cluster(
-        uuid="o",
-        project_id="p",
-        user_id="u",
-        name="c",
-        template_uuid="t",
-        coe="swarm",
-        provider="local",
-        flavor_id="tiny",
-        master_flavor_id="tiny",
-        master_count=1,
-        node_count=1,
-        create_timeout=60,
-        status=ClusterStatus(status),
-        deadline=deadline,
-        created_at=NOW - datetime.timedelta(seconds=2),
-        updated_at=NOW - datetime.timedelta(seconds=3),
+    return made.cluster(
+        **{
+            "workers": 1,
+            "coe": "swarm",
+            "status": status,
+            "deadline": deadline,
+            **fields,
+        }
     )
-    return dataclasses.replace(made, **fields)
 
 
 def verdict(of: Cluster, *outcomes: Outcome, **fields: Any) -> Verdict:
@@ -68,21 +60,25 @@ def verdict(of: Cluster, *outcomes: Outcome, **fields: Any) -> Verdict:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "reason"),
+    ("before", "after", "did"),
     [
-        ("CREATE_IN_PROGRESS", "CREATE_COMPLETE", "created: {} in 2.0 s"),
-        ("CREATE_FAILED", "CREATE_COMPLETE", "created: {} in 2.0 s"),
-        ("UPDATE_IN_PROGRESS", "UPDATE_COMPLETE", "updated: {} in 3.0 s"),
-        ("UPDATE_FAILED", "UPDATE_COMPLETE", "updated: {} in 3.0 s"),
+        ("CREATE_IN_PROGRESS", "CREATE_COMPLETE", "created"),
+        ("CREATE_FAILED", "CREATE_COMPLETE", "created"),
+        ("UPDATE_IN_PROGRESS", "UPDATE_COMPLETE", "updated"),
+        ("UPDATE_FAILED", "UPDATE_COMPLETE", "updated"),
+        ("ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE", "rolled back"),
+        ("ROLLBACK_FAILED", "ROLLBACK_COMPLETE", "rolled back"),
     ],
 )
-@pytest.mark.parametrize("minutes_left", [10, -10, None])
+@pytest.mark.parametrize(
+    ("minutes_left", "taken"), [(59.95, " in 3.0 s"), (-10, " in 4200.0 s"), (None, "")]
+)
 def test_only_an_empty_plan_completes_and_always(
-    before: str, after: str, reason: str, minutes_left: float | None
+    before: str, after: str, did: str, minutes_left: float | None, taken: str
 ) -> None:
     got = verdict(cluster(before, minutes_left=minutes_left, attempts=7))
     assert got.status == after
-    assert got.status_reason == reason.format("2 nodes, swarm of 1 master and 1 worker")
+    assert got.status_reason == f"{did}: 2 nodes, swarm of 1 master and 1 worker{taken}"
     assert (got.attempts, got.due_in, got.health) == (0, 15.0, WELL)
 
 
@@ -270,3 +266,56 @@ def test_steps_and_outcomes_print() -> None:
     assert str(DONE) == "join worker-0 done in 1.0 s"
     assert str(RETRY) == "join worker-0 failed after 1.0 s: join worker-0: no answer"
     assert str(Outcome(STEP, skipped=True)) == "join worker-0 skipped"
+
+
+@pytest.mark.parametrize(
+    ("phase", "next_phase", "said"),
+    [
+        ("trust", "serve", "updating: every node trusts the new CA beside the old one"),
+        ("serve", None, "updating: every node has a certificate of the new CA"),
+    ],
+)
+@pytest.mark.parametrize("status", ["UPDATE_IN_PROGRESS", "UPDATE_FAILED"])
+def test_a_ca_goes_a_phase_further_with_an_empty_plan(
+    phase: str, next_phase: str | None, said: str, status: str
+) -> None:
+    got = verdict(cluster(status, rotation=Rotation(phase), status_reason="late"))
+    assert (got.rotation, got.status, got.due_in, got.sentence) == (next_phase, status, 0.0, said)
+    assert got.status_reason == ("late" if status == "UPDATE_FAILED" else said)
+
+
+@pytest.mark.parametrize("outcome", [DONE, RETRY, BUG])
+def test_a_ca_stays_in_its_phase_while_there_is_something_to_do(outcome: Outcome) -> None:
+    of = cluster("UPDATE_IN_PROGRESS", rotation=Rotation.TRUST)
+    assert verdict(of, outcome).rotation is Rotation.TRUST
+    assert settle_delete(of, Findings(now=NOW, heal_seconds=1.0)).rotation is Rotation.TRUST
+
+
+def test_what_is_on_hold_is_not_complete_and_says_how_to_go_on() -> None:
+    of = cluster("UPDATE_FAILED", status_reason="ensure-node worker-0: no room")
+    got = verdict(of, held=["worker-0", "worker-1"])
+    assert got.status == "UPDATE_FAILED"
+    assert got.status_reason == (
+        "ensure-node worker-0: no room; on hold: 2 nodes still as before (worker-0, worker-1); "
+        "ask for the upgrade again to go on, or for the former template to go back"
+    )
+    again = verdict(dataclasses.replace(of, status_reason=got.status_reason), held=["worker-1"])
+    assert (again.status_reason or "").count("on hold") == 1
+    same = verdict(
+        dataclasses.replace(of, status_reason=got.status_reason), held=["worker-0", "worker-1"]
+    )
+    assert same.idle
+
+
+@pytest.mark.parametrize("outcome", [REFUSED, RETRY])
+def test_a_failed_update_goes_back_where_that_was_asked_for(outcome: Outcome) -> None:
+    of = cluster("UPDATE_IN_PROGRESS", minutes_left=-1, fallback=made.groups(1, 1))
+    got = verdict(of, outcome)
+    assert (got.status, got.back, got.due_in) == ("ROLLBACK_IN_PROGRESS", True, 0.0)
+    assert (got.status_reason or "").startswith("going back, for the update failed: ")
+    assert not verdict(dataclasses.replace(of, fallback=None), outcome).back
+
+
+def test_a_rollback_that_fails_does_not_roll_back() -> None:
+    got = verdict(cluster("ROLLBACK_IN_PROGRESS", minutes_left=-1), RETRY)
+    assert (got.status, got.back) == ("ROLLBACK_FAILED", False)

@@ -3,18 +3,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from moorage.model.caller import Caller
-from moorage.model.cluster import ClusterSpec
+from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus
 from moorage.model.errors import NoRoom
-from moorage.model.node import Flavor, NodeRef, NodeSpec, ObservedNode, Role
+from moorage.model.node import Flavor, NodeRef, NodeSpec, ObservedNode
+from moorage.model.page import Page
 from moorage.model.plan import Step
 from moorage.model.ports import Host, Members, Observed
-from moorage.services import Catalogue, CertificateService, ClusterService, TemplateService
-from moorage.store import Limits, Store
+from moorage.model.quota import Resource
+from moorage.services import (
+    Catalogue,
+    CertificateService,
+    ClusterService,
+    Services,
+    TemplateService,
+    open_services,
+)
+from moorage.store import EVERYTHING, Store
 from moorage.trust.seal import Seal
 
 TINY = Flavor("tiny", vcpus=1, memory_mib=512, disk_gib=2, pids=100)
@@ -22,19 +31,12 @@ SMALL = Flavor("small", vcpus=2, memory_mib=1024, disk_gib=5, pids=100)
 
 
 class PaperDriver:
-    """Knows which nodes a cluster wants, and is asked for nothing else by the services."""
+    """Is there, and is asked for nothing by the services."""
 
     coe: ClassVar[str] = "swarm"
 
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
-        return [
-            NodeSpec(cluster.uuid, f"{role}-{number}", role, flavor, f"{role}-{number}")
-            for role, count, flavor in (
-                (Role.MASTER, cluster.masters, cluster.master_flavor),
-                (Role.WORKER, cluster.workers, cluster.flavor),
-            )
-            for number in range(count)
-        ]
+        raise AssertionError
 
     async def observe(
         self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode], members: Members
@@ -87,30 +89,64 @@ class House:
 
     store: Store
     small: SmallProvider
-    catalogue: Catalogue
-    templates: TemplateService
-    clusters: ClusterService
-    certificates: CertificateService
+    services: Services
+
+    @property
+    def templates(self) -> TemplateService:
+        return self.services.templates
+
+    @property
+    def clusters(self) -> ClusterService:
+        return self.services.clusters
+
+    @property
+    def certificates(self) -> CertificateService:
+        return self.services.certificates
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.services.catalogue
+
+    async def events(self, uuid: str) -> list[str]:
+        """A cluster's story, in words."""
+        found = await self.store.events.list(uuid, EVERYTHING, Page())
+        return [f"{event.what} ({event.cause})" for event in found]
+
+    async def settle(self, uuid: str, status: str, **fields: Any) -> Cluster:
+        """What the conductor writes at the end of a turn."""
+        claim = await self.store.claims.take("test", 30.0)
+        assert claim is not None
+        assert claim.cluster.uuid == uuid
+        after = dataclasses.replace(claim.cluster, status=ClusterStatus(status), **fields)
+        await self.store.claims.apply(claim, after, 60.0)
+        return await self.store.clusters.get(uuid, EVERYTHING)
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    store = await Store.open(f"sqlite:///{tmp_path / 'moorage.db'}", Seal([b"k" * 32]))
+QUOTAS = {
+    Resource.CLUSTER: 4,
+    Resource.NODE: 20,
+    Resource.CPU: 40,
+    Resource.MEMORY: 20_480,
+    Resource.DISK: 100,
+}
+
+
+def house_over(store: Store) -> House:
     small = SmallProvider()
     catalogue = Catalogue(
         [TINY, SMALL],
         {"swarm": PaperDriver()},
         {"local": PaperProvider(), "small": small},
         "local",
+        store.offers,
     )
-    yield House(
-        store,
-        small,
-        catalogue,
-        TemplateService(store, catalogue),
-        ClusterService(store, catalogue, Limits(clusters=4, nodes=20)),
-        CertificateService(store),
-    )
+    return House(store, small, open_services(store, catalogue, QUOTAS))
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    store = await Store.open(f"sqlite:///{tmp_path / 'moorage.db'}", Seal([b"k" * 32]))
+    yield house_over(store)
     await store.close()
 
 

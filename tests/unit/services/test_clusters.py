@@ -44,21 +44,22 @@ async def test_a_new_cluster_takes_from_its_template_what_was_not_given(
     house: House, template: ClusterTemplate
 ) -> None:
     before = datetime.datetime.now(datetime.UTC)
-    made = await house.clusters.create(OURS, NewCluster("swarm", options={"keypair": "k"}))
+    made = await house.clusters.create(OURS, NewCluster("swarm", options={"keypair": "default"}))
     assert made.name.startswith("swarm-")
     assert (made.project_id, made.user_id) == ("ours", "user")
     assert (made.template_uuid, made.coe, made.provider) == (template.uuid, "swarm", "local")
     assert (made.flavor_id, made.master_flavor_id) == ("tiny", "small")
     assert (made.master_count, made.node_count, made.create_timeout) == (1, 1, 60)
     assert made.labels == {"a": "1", "b": "2"}
-    assert made.options == {"keypair": "k", "merge_labels": False}
+    assert made.options == {"keypair": "default", "merge_labels": False}
     assert made.status is ClusterStatus.CREATE_IN_PROGRESS
     assert made.deadline is not None
     hour = datetime.timedelta(minutes=60)
     assert hour <= made.deadline - before < hour + datetime.timedelta(minutes=1)
     claim = await claimed(house)
     assert claim.cluster == made
-    ca = x509.load_pem_x509_certificate(claim.ca.certificate)
+    assert claim.keys is not None
+    ca = x509.load_pem_x509_certificate(claim.keys.current.certificate)
     assert made.name in ca.subject.rfc4514_string()
 
 
@@ -80,7 +81,7 @@ async def test_labels_replace_or_merge(
         OURS, NewCluster("swarm", labels={"b": "9", "c": "3"}, merge_labels=merge)
     )
     assert made.labels == labels
-    assert await house.clusters.labels(made) == differences
+    assert await house.clusters.labels([made]) == [differences]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ async def test_a_change_of_node_count(house: House, cluster: Cluster) -> None:
     changed = await house.clusters.update(OURS, "one", node_count(5))
     assert changed.node_count == 5
     assert changed.status is ClusterStatus.UPDATE_IN_PROGRESS
-    assert changed.status_reason == "node_count goes from 2 to 5."
+    assert changed.status_reason == "resize: default-worker from 2 to 5"
     assert changed.deadline is not None and cluster.deadline is not None
     assert changed.deadline > cluster.deadline
     assert (await claimed(house)).cluster == changed

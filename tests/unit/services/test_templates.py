@@ -14,7 +14,7 @@ from tests.unit.services.conftest import ADMIN, OURS, House
 @pytest.fixture
 async def template(house: House) -> ClusterTemplate:
     return await house.templates.create(
-        OURS, NewTemplate("swarm", "swarm", labels={"a": "1"}, options={"image_id": "debian"})
+        OURS, NewTemplate("swarm", "swarm", labels={"a": "1"}, options={"image_id": "host"})
     )
 
 

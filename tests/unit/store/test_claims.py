@@ -10,9 +10,10 @@ import pytest
 
 from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
 from moorage.model.errors import NotFound
+from moorage.model.ports import CaKeys
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Claim, LostClaim, Store, claims
-from tests.unit.store.conftest import CA, PLENTY, a_cluster
+from tests.unit.store.conftest import CA, a_cluster, added, sized, wanted
 
 
 class Clock:
@@ -35,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 @pytest.fixture
 async def cluster(store: Store, template: ClusterTemplate, clock: Clock) -> Cluster:
-    return await store.clusters.add(a_cluster(template), CA, PLENTY)
+    return await added(store, a_cluster(template))
 
 
 async def taken(store: Store, worker: str = "w", lease: float = 30.0) -> Claim:
@@ -49,7 +50,7 @@ def complete(cluster: Cluster) -> Cluster:
 
 
 def six(cluster: Cluster) -> Cluster:
-    return dataclasses.replace(cluster, node_count=6, status=ClusterStatus.UPDATE_IN_PROGRESS)
+    return sized(cluster, 6)
 
 
 def deleted(cluster: Cluster) -> Cluster:
@@ -63,7 +64,7 @@ async def now(store: Store, cluster: Cluster) -> Cluster:
 async def test_a_claim_brings_the_cluster_and_its_key(store: Store, cluster: Cluster) -> None:
     claim = await taken(store)
     assert claim.cluster == cluster
-    assert claim.ca == CA
+    assert claim.keys == CaKeys(CA)
     assert CA.key.decode() not in repr(claim)
 
 
@@ -83,7 +84,7 @@ async def test_a_paused_workers_late_writes_change_nothing(
     store: Store, cluster: Cluster, clock: Clock
 ) -> None:
     paused = await taken(store, lease=30)
-    await store.clusters.want(cluster.uuid, deleted)
+    await wanted(store, cluster.uuid, deleted)
     clock.now += 31
     await taken(store, "other")
     before = await now(store, cluster)
@@ -132,11 +133,10 @@ async def test_apply_writes_what_was_seen_and_nothing_else(
         api_address="https://10.0.0.1:2376",
         coe_version="20.10",
         container_version="1.6",
-        master_addresses=("10.0.0.2",),
-        node_addresses=("10.0.0.3", "10.0.0.4"),
+        groups=sized(claim.cluster, 1).groups,
         attempts=3,
     )
-    meddled = dataclasses.replace(seen, node_count=99, name="other", project_id="theirs")
+    meddled = dataclasses.replace(seen, create_timeout=99, name="other", project_id="theirs")
     assert await store.claims.apply(claim, meddled, 15)
     stored = await now(store, cluster)
     assert stored == dataclasses.replace(seen, updated_at=stored.updated_at)
@@ -148,7 +148,7 @@ async def test_a_wish_during_a_turn_is_not_overwritten(
     store: Store, cluster: Cluster, clock: Clock
 ) -> None:
     claim = await taken(store)
-    wished = await store.clusters.want(cluster.uuid, six, PLENTY)
+    wished = await wanted(store, cluster.uuid, six)
     seen = dataclasses.replace(
         complete(claim.cluster), status_reason="done", api_address="https://x", attempts=4
     )
@@ -170,7 +170,7 @@ async def test_a_wish_during_a_turn_is_not_overwritten(
 async def test_a_wish_for_health_alone_voids_no_verdict(store: Store, cluster: Cluster) -> None:
     claim = await taken(store)
     sick = Health(HealthStatus.UNHEALTHY, {"api": "silent"})
-    await store.clusters.want(cluster.uuid, lambda c: dataclasses.replace(c, health=sick))
+    await wanted(store, cluster.uuid, lambda c: dataclasses.replace(c, health=sick))
     assert (await now(store, cluster)).health == sick
     assert await store.claims.apply(claim, complete(claim.cluster), 15)
 
@@ -179,7 +179,7 @@ async def test_only_a_cluster_being_deleted_is_removed(store: Store, cluster: Cl
     claim = await taken(store)
     with pytest.raises(ValueError, match="CREATE_IN_PROGRESS"):
         await store.claims.remove(claim)
-    await store.clusters.want(cluster.uuid, deleted)
+    await wanted(store, cluster.uuid, deleted)
     await store.claims.remove(claim)
     with pytest.raises(NotFound):
         await now(store, cluster)
@@ -191,20 +191,17 @@ async def test_only_a_cluster_being_deleted_is_removed(store: Store, cluster: Cl
 async def test_many_workers_take_each_row_once(
     store: Store, template: ClusterTemplate, clock: Clock
 ) -> None:
-    added = [
-        await store.clusters.add(a_cluster(template, f"c{number}"), CA, PLENTY)
-        for number in range(12)
-    ]
+    made = [await added(store, a_cluster(template, f"c{number}")) for number in range(12)]
     found = await asyncio.gather(*(store.claims.take(f"w{n}", 30) for n in range(20)))
     uuids = [claim.cluster.uuid for claim in found if claim is not None]
-    assert sorted(uuids) == sorted(cluster.uuid for cluster in added)
+    assert sorted(uuids) == sorted(cluster.uuid for cluster in made)
 
 
 async def test_the_row_that_is_due_longest_comes_first(
     store: Store, template: ClusterTemplate, clock: Clock
 ) -> None:
     for name in ("first", "second"):
-        await store.clusters.add(a_cluster(template, name), CA, PLENTY)
+        await added(store, a_cluster(template, name))
         clock.now += 1
     assert (await taken(store)).cluster.name == "first"
 

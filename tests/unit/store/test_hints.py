@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 
 from moorage.model.template import ClusterTemplate
 from moorage.store import Hints, Store
-from tests.unit.store.conftest import CA, PLENTY, a_cluster
+from tests.unit.store.conftest import a_cluster, added, sized, wanted
 
 LONG = 30.0
 
@@ -79,9 +78,9 @@ async def test_waiting_without_a_timeout_and_being_cancelled() -> None:
 
 async def test_what_is_due_hints_after_its_commit(store: Store, template: ClusterTemplate) -> None:
     await ready(store.hints)
-    cluster = await store.clusters.add(a_cluster(template), CA, PLENTY)
+    cluster = await added(store, a_cluster(template))
     assert await store.hints.wait(0)
-    await store.clusters.want(cluster.uuid, lambda c: dataclasses.replace(c, node_count=3))
+    await wanted(store, cluster.uuid, lambda c: sized(c, 3))
     assert await store.hints.wait(0)
     claim = await store.claims.take("w", 30)
     assert claim is not None
@@ -94,7 +93,7 @@ async def test_a_cancelled_request_that_was_committed_still_hints(
     store: Store, template: ClusterTemplate
 ) -> None:
     await ready(store.hints)
-    request = asyncio.create_task(store.clusters.add(a_cluster(template), CA, PLENTY))
+    request = asyncio.create_task(added(store, a_cluster(template)))
     await asyncio.sleep(0)
     request.cancel()
     async with asyncio.timeout(5):

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moorage.model.errors import Invalid
 from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
-from moorage.store import Scope, Store
+from moorage.store import EVERYTHING, Scope, Store
 from moorage.store.clusters import SORT_KEYS as CLUSTER_KEYS
 from moorage.store.templates import SORT_KEYS
 from moorage.trust.seal import Seal
@@ -29,18 +28,22 @@ async def walked(store: Store, limit: int, key: str, direction: str) -> list[Clu
     return found
 
 
-@settings(max_examples=15, deadline=None)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     names=st.lists(st.sampled_from([None, "", "a", "A", "b", "ä", "a" * 60]), max_size=12),
     limit=st.integers(1, 5),
     direction=st.sampled_from(["asc", "desc"]),
 )
 def test_pages_hold_every_row_exactly_once(
-    names: list[str | None], limit: int, direction: str
+    url: str, seal: Seal, names: list[str | None], limit: int, direction: str
 ) -> None:
-    async def scenario(directory: str) -> None:
-        store = await Store.open(f"sqlite:///{directory}/m.db", Seal([b"k" * 32]))
+    async def scenario() -> None:
+        store = await Store.open(url, seal)
         try:
+            for left in await store.templates.list(EVERYTHING, Page()):
+                await store.templates.remove(left.uuid)
             added = [await store.templates.add(a_template(name=name)) for name in names]
             await store.templates.add(a_template(project_id="theirs"))
             for key in sorted(SORT_KEYS):
@@ -53,8 +56,7 @@ def test_pages_hold_every_row_exactly_once(
         finally:
             await store.close()
 
-    with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(scenario(directory))
+    asyncio.run(scenario())
 
 
 async def test_every_sort_key_of_clusters_is_a_column(store: Store) -> None:
@@ -72,7 +74,7 @@ async def test_what_is_no_sort_key_is_refused(store: Store, key: str) -> None:
 
 async def test_a_marker_of_another_project_is_unknown(store: Store) -> None:
     theirs = await store.templates.add(a_template(project_id="theirs"))
-    for marker in (theirs.uuid, "nothing"):
+    for marker in (theirs.uuid, "nothing", "no\0marker"):
         with pytest.raises(Invalid) as caught:
             await store.templates.list(OURS, Page(marker=marker))
         assert caught.value.field == "marker"
@@ -85,3 +87,8 @@ def test_a_page_that_is_none(page: dict[str, object], field: str) -> None:
     with pytest.raises(Invalid) as caught:
         Page(**page)  # type: ignore[arg-type]
     assert caught.value.field == field
+
+
+async def test_after_the_last_row_there_is_an_empty_page(store: Store) -> None:
+    ours = await store.templates.add(a_template())
+    assert await store.templates.list(OURS, Page(marker=ours.uuid)) == []

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, text
 
 from moorage.model.errors import Refused
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Store
+from moorage.store.open import open_database
 from moorage.store.tables import metadata
-from moorage.trust.authority import ClusterAuthority
+from moorage.trust.authority import new_ca
 from moorage.trust.seal import Seal
 from tests.unit.store.conftest import PLENTY, a_cluster, a_template
 
 
-async def test_an_empty_database_becomes_what_the_tables_say(store: Store, tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'moorage.db'}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
-    engine.dispose()
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+
+async def test_an_empty_database_becomes_what_the_tables_say(empty_url: str) -> None:
+    database = await open_database(empty_url)
+    assert await database.write(differences) == []
+    await database.close()
+
+
+async def test_a_file_is_kept_with_a_write_ahead_log(tmp_path: Path) -> None:
+    database = await open_database(f"sqlite:///{tmp_path / 'moorage.db'}")
+    assert await database.read(lambda c: c.scalar(text("PRAGMA journal_mode"))) == "wal"
+    await database.close()
+
+
+async def test_two_that_open_at_once_migrate_once(empty_url: str, seal: Seal) -> None:
+    stores = await asyncio.gather(*(Store.open(empty_url, seal) for _ in range(4)))
+    template = await stores[0].templates.add(a_template())
+    for store in stores:
+        assert await store.templates.get(template.uuid, EVERYTHING) == template
+        await store.close()
 
 
 async def test_opening_again_keeps_everything(url: str, seal: Seal) -> None:
@@ -36,22 +54,29 @@ async def test_opening_again_keeps_everything(url: str, seal: Seal) -> None:
     await second.close()
 
 
-async def test_a_database_of_a_newer_version_is_refused(
-    url: str, seal: Seal, tmp_path: Path
-) -> None:
-    await (await Store.open(url, seal)).close()
-    with sqlite3.connect(tmp_path / "moorage.db") as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
-    raw.close()
+async def test_a_database_of_a_newer_version_is_refused(empty_url: str, seal: Seal) -> None:
+    database = await open_database(empty_url)
+    await database.write(
+        lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'").rowcount
+    )
+    await database.close()
     with pytest.raises(Refused, match="newer"):
-        await Store.open(url, seal)
+        await Store.open(empty_url, seal)
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://moorage:hunter2@db/moorage", "sqlite://", "sqlite:///:memory:"]
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://moorage:hunter2@db/moorage",
+        "postgresql://moorage:hunter2@db:port/moorage",
+        "hunter2",
+        "",
+    ],
 )
-async def test_what_is_no_sqlite_file_is_refused(url: str, seal: Seal) -> None:
-    with pytest.raises(Refused, match="SQLite file") as caught:
+async def test_what_names_no_database_is_refused(url: str, seal: Seal) -> None:
+    with pytest.raises(Refused, match="sqlite:///") as caught:
         await Store.open(url, seal)
     assert "hunter2" not in caught.value.reason
 
@@ -61,18 +86,19 @@ async def test_a_missing_directory_is_named_as_the_cause(tmp_path: Path, seal: S
         await Store.open(f"sqlite:///{tmp_path / 'none' / 'moorage.db'}", seal)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 async def test_no_file_of_the_database_holds_a_private_key(
     store: Store, template: ClusterTemplate, tmp_path: Path
 ) -> None:
-    authority = ClusterAuthority.create("one")
-    cluster = await store.clusters.add(a_cluster(template), authority.pair, PLENTY)
-    assert await store.clusters.ca(cluster.uuid) == authority.pair
-    secret = authority.pair.key.splitlines()[1]
+    pair = new_ca("one")
+    cluster = await store.clusters.add(a_cluster(template), pair, PLENTY, by="alice")
+    assert (await store.clusters.ca(cluster.uuid)).current == pair
+    secret = pair.key.splitlines()[1]
     for checkpointed in (False, True):
         if checkpointed:
             await store.close()
         files = [path.read_bytes() for path in tmp_path.iterdir()]  # noqa: ASYNC240
-        assert any(authority.pair.certificate in data for data in files)
+        assert any(pair.certificate in data for data in files)
         for data in files:
             assert b"PRIVATE KEY" not in data
             assert secret not in data
@@ -81,7 +107,8 @@ async def test_no_file_of_the_database_holds_a_private_key(
 async def test_another_key_file_is_found_out_at_the_start(
     store: Store, template: ClusterTemplate, url: str
 ) -> None:
-    await store.clusters.add(a_cluster(template), ClusterAuthority.create("one").pair, PLENTY)
+    pair = new_ca("one")
+    await store.clusters.add(a_cluster(template), pair, PLENTY, by="alice")
     with pytest.raises(Refused, match="another one"):
         await Store.open(url, Seal([b"x" * 32]))
     both = await Store.open(url, Seal([b"x" * 32, b"k" * 32]))
@@ -89,14 +116,12 @@ async def test_another_key_file_is_found_out_at_the_start(
 
 
 async def test_a_sealed_key_does_not_open_in_another_row(
-    store: Store, template: ClusterTemplate, tmp_path: Path
+    store: Store, template: ClusterTemplate, raw: Callable[[str], None]
 ) -> None:
     for name in ("one", "two"):
-        pair = ClusterAuthority.create(name).pair
-        await store.clusters.add(a_cluster(template, name), pair, PLENTY)
-    with sqlite3.connect(tmp_path / "moorage.db") as raw:
-        raw.execute("UPDATE clusters SET ca_key = (SELECT ca_key FROM clusters WHERE name = 'one')")
-    raw.close()
+        pair = new_ca(name)
+        await store.clusters.add(a_cluster(template, name), pair, PLENTY, by="alice")
+    raw("UPDATE clusters SET ca_key = (SELECT ca_key FROM clusters WHERE name = 'one')")
     two = await store.clusters.get("two", EVERYTHING)
     with pytest.raises(Exception, match="does not open"):
         await store.clusters.ca(two.uuid)

@@ -8,7 +8,7 @@ from moorage.model.errors import Conflict, NotFound
 from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Scope, Store
-from tests.unit.store.conftest import CA, PLENTY, a_cluster, a_template
+from tests.unit.store.conftest import a_cluster, a_template, added
 
 OURS, THEIRS = Scope("ours"), Scope("theirs")
 
@@ -48,23 +48,23 @@ async def test_a_name_that_fits_several_asks_for_the_uuid(store: Store) -> None:
 async def test_an_edit_knows_whether_clusters_use_the_template(
     store: Store, template: ClusterTemplate
 ) -> None:
-    seen = []
-
     def edit(before: ClusterTemplate, in_use: bool) -> ClusterTemplate:
-        seen.append(in_use)
-        return dataclasses.replace(before, name="new", project_id="theirs", labels={"x": "y"})
+        labels = {"used": str(in_use)}
+        return dataclasses.replace(before, name="new", project_id="theirs", labels=labels)
 
     changed = await store.templates.change(template.uuid, edit)
-    await store.clusters.add(a_cluster(template), CA, PLENTY)
-    assert await store.templates.change(template.uuid, edit) == changed
-    assert seen == [False, True]
-    assert await store.templates.get(template.uuid, OURS) == changed
-    assert (changed.project_id, changed.name, changed.labels) == ("ours", "new", {"x": "y"})
+    assert (changed.project_id, changed.name) == ("ours", "new")
+    assert changed.labels == {"used": "False"}
     assert changed.updated_at is not None
+    assert await store.templates.change(template.uuid, edit) == changed
+    await added(store, a_cluster(template))
+    again = await store.templates.change(template.uuid, edit)
+    assert again.labels == {"used": "True"}
+    assert await store.templates.get(template.uuid, OURS) == again
 
 
 async def test_a_template_in_use_stays(store: Store, template: ClusterTemplate) -> None:
-    await store.clusters.add(a_cluster(template), CA, PLENTY)
+    await added(store, a_cluster(template))
     with pytest.raises(Conflict, match="in use"):
         await store.templates.remove(template.uuid)
 
@@ -75,3 +75,29 @@ async def test_what_is_gone_is_not_found(store: Store, template: ClusterTemplate
         await store.templates.remove(template.uuid)
     with pytest.raises(NotFound):
         await store.templates.change(template.uuid, lambda before, _: before)
+
+
+@pytest.mark.parametrize("ident", ["no\0name", "x" * 36, "", "%", "' OR 1=1 --", "\N{SNOWMAN}"])
+async def test_a_name_that_nobody_has_is_not_found(
+    store: Store, template: ClusterTemplate, ident: str
+) -> None:
+    with pytest.raises(NotFound):
+        await store.templates.get(ident, OURS)
+
+
+async def test_a_name_as_long_as_a_uuid_is_found(store: Store) -> None:
+    template = await store.templates.add(a_template(name="n" * 36))
+    assert await store.templates.get("n" * 36, OURS) == template
+
+
+async def test_options_come_back_as_json_has_them(store: Store) -> None:
+    odd = {"big": 10**30, "half": "\ud800", "none": None, "list": [1, 2.5, "x", {}], "zero": "\0"}
+    template = await store.templates.add(a_template(options=odd))
+    assert (await store.templates.get(template.uuid, OURS)).options == odd
+
+
+async def test_the_labels_of_several(store: Store, template: ClusterTemplate) -> None:
+    other = await store.templates.add(a_template(labels={"x": "y"}))
+    found = await store.templates.labels([template.uuid, other.uuid, "nothing"])
+    assert found == {template.uuid: {"a": "b"}, other.uuid: {"x": "y"}}
+    assert await store.templates.labels([]) == {}

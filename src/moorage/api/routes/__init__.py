@@ -1,1 +1,1 @@
-"""The routes, a module for each kind of object. Each has `routes(service) -> APIRouter`."""
+"""The routes, a module for each kind of object. Each has `routes(service) -> Router`."""

@@ -1,39 +1,44 @@
-"""/v1/certificates: a cluster's CA, and what it signs."""
+"""/v1/certificates: a cluster's CA, what it signs, and its exchange for another."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from moorage.api.context import caller_of, context_of
-from moorage.api.routes.answers import as_json
-from moorage.api.schemas.certificate import CertificateBody, CertificateCreate, certificate_json
+from moorage.api.answers import Answer, as_json
+from moorage.api.context import Asked
+from moorage.api.routing import Router
+from moorage.api.schemas.certificate import (
+    CertificateBody,
+    CertificateCreate,
+    certificate_body,
+)
+from moorage.api.schemas.cluster import ClusterAccepted, accepted
 from moorage.model.errors import Invalid, NotFound
 from moorage.services import CertificateService, ClusterService
 
 
-def routes(certificates: CertificateService, clusters: ClusterService) -> APIRouter:
-    router = APIRouter(prefix="/v1/certificates", tags=["certificates"])
+def routes(certificates: CertificateService, clusters: ClusterService) -> Router:
+    router = Router(prefix="/v1/certificates", tags=["certificates"])
 
     @router.get("/{ident}", response_model=CertificateBody)
-    async def show_ca(request: Request, ident: str) -> Response:
-        caller = caller_of(request)
-        cluster = await clusters.get(caller, ident)
-        pem = await certificates.ca(caller, cluster.uuid)
-        return as_json(certificate_json(cluster.uuid, pem, context_of(request).base_url))
+    async def show_ca(asked: Asked, ident: str) -> Answer:
+        cluster = await clusters.get(asked.who, ident)
+        pem = await certificates.ca(asked.who, cluster.uuid)
+        return as_json(certificate_body(cluster.uuid, pem, asked.base_url))
 
-    @router.post("", status_code=201, response_model=CertificateBody)
-    async def sign_certificate(request: Request, body: CertificateCreate) -> Response:
-        caller = caller_of(request)
+    @router.post(status_code=201, response_model=CertificateBody)
+    async def sign_certificate(asked: Asked, body: CertificateCreate) -> Answer:
         try:
-            cluster = await clusters.get(caller, body.cluster_uuid)
+            cluster = await clusters.get(asked.who, body.cluster_uuid)
         except NotFound as error:  # not what the URL names, but a wrong field
             raise Invalid(error.reason, field="cluster_uuid") from None
-        pem = await certificates.sign(caller, cluster.uuid, body.csr)
-        base = context_of(request).base_url
-        return as_json(
-            certificate_json(cluster.uuid, pem, base, csr=body.csr, kind=body.ca_cert_type), 201
+        pem = await certificates.sign(asked.who, cluster.uuid, body.csr)
+        shaped = certificate_body(
+            cluster.uuid, pem, asked.base_url, csr=body.csr, kind=body.ca_cert_type
         )
+        return as_json(shaped, 201)
+
+    @router.patch("/{ident}", status_code=202, response_model=ClusterAccepted)
+    async def rotate_ca(asked: Asked, ident: str) -> Answer:
+        """Has no body: the old CA is good until every node has the new one."""
+        return as_json(accepted(await certificates.rotate(asked.who, ident)), 202)
 
     return router

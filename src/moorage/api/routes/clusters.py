@@ -2,87 +2,91 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from moorage.api.context import caller_of, context_of
-from moorage.api.paging import listing, next_link
-from moorage.api.routes.answers import as_json, nothing
+from moorage.api.answers import Answer, as_json, nothing
+from moorage.api.context import Asked, Context
+from moorage.api.paging import PAGE, described, flag, listing, parameters
+from moorage.api.routing import Router
 from moorage.api.schemas.cluster import (
     ClusterAccepted,
     ClusterBody,
     ClusterCreate,
     ClusterDetailList,
     ClusterList,
-    accepted_json,
-    cluster_detail_list_json,
-    cluster_json,
-    cluster_list_json,
+    accepted,
+    cluster_body,
+    cluster_detail_list,
+    cluster_list,
 )
 from moorage.api.schemas.common import Patch
-from moorage.api.versions import ALLOWS_ZERO_NODES
+from moorage.api.versions import ALLOWS_ZERO_NODES, ROLLS_BACK
 from moorage.model.errors import Invalid, NotFound
 from moorage.services import ClusterService
 
 
-def routes(clusters: ClusterService) -> APIRouter:
-    router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
+def routes(clusters: ClusterService) -> Router:
+    router = Router(prefix="/v1/clusters", tags=["clusters"])
+    paged = described(*PAGE, "all_projects")
 
-    @router.post("", status_code=202, response_model=ClusterAccepted)
-    async def create_cluster(request: Request, body: ClusterCreate) -> Response:
+    @router.post(status_code=202, response_model=ClusterAccepted)
+    async def create_cluster(asked: Asked, body: ClusterCreate) -> Answer:
         try:
-            cluster = await clusters.create(
-                caller_of(request), body.wanted(), allow_zero=_allows_zero(request)
-            )
+            cluster = await clusters.create(asked.who, body.wanted(), allow_zero=allows_zero(asked))
         except NotFound as error:  # the template: not what the URL names, but a wrong field
             raise Invalid(error.reason, field="cluster_template_id") from None
-        return as_json(accepted_json(cluster), 202)
+        return as_json(accepted(cluster), 202)
 
-    @router.get("", response_model=ClusterList)
-    async def list_clusters(request: Request) -> Response:
-        page, every = listing(request)
-        found = await clusters.list(caller_of(request), page, all_projects=every)
-        last = found[-1].uuid if found else ""
-        following = next_link(request, page, len(found), last, every=every)
-        context = context_of(request)
-        return as_json(cluster_list_json(found, context.base_url, context.minor, following))
+    @router.get(response_model=ClusterList, openapi_extra=paged)
+    async def list_clusters(asked: Asked) -> Answer:
+        wish = listing(asked, "all_projects")
+        found = await clusters.list(asked.who, wish.page, all_projects=wish.flag("all_projects"))
+        following = wish.following(asked, [cluster.uuid for cluster in found])
+        return as_json(cluster_list(found, asked.base_url, asked.minor, following))
 
-    @router.get("/detail", response_model=ClusterDetailList)
-    async def list_clusters_in_detail(request: Request) -> Response:
-        page, every = listing(request)
-        found = await clusters.list(caller_of(request), page, all_projects=every)
-        last = found[-1].uuid if found else ""
-        following = next_link(request, page, len(found), last, every=every)
-        detailed = [(cluster, await clusters.labels(cluster)) for cluster in found]
-        context = context_of(request)
-        return as_json(
-            cluster_detail_list_json(detailed, context.base_url, context.minor, following)
-        )
+    @router.get("/detail", response_model=ClusterDetailList, openapi_extra=paged)
+    async def list_clusters_in_detail(asked: Asked) -> Answer:
+        wish = listing(asked, "all_projects")
+        found = await clusters.list(asked.who, wish.page, all_projects=wish.flag("all_projects"))
+        following = wish.following(asked, [cluster.uuid for cluster in found])
+        detailed = zip(found, await clusters.labels(found), strict=True)
+        return as_json(cluster_detail_list(detailed, asked.base_url, asked.minor, following))
 
     @router.get("/{ident}", response_model=ClusterBody)
-    async def show_cluster(request: Request, ident: str) -> Response:
-        cluster = await clusters.get(caller_of(request), ident)
-        labels = await clusters.labels(cluster)
-        context = context_of(request)
-        return as_json(cluster_json(cluster, labels, context.base_url, context.minor))
+    async def show_cluster(asked: Asked, ident: str) -> Answer:
+        cluster = await clusters.get(asked.who, ident)
+        (labels,) = await clusters.labels([cluster])
+        return as_json(cluster_body(cluster, labels, asked.base_url, asked.minor))
 
-    @router.patch("/{ident}", status_code=202, response_model=ClusterAccepted)
-    async def update_cluster(request: Request, ident: str, body: Patch) -> Response:
-        # magnumclient adds ?rollback=True when told to; there is no half-made update
-        # to roll back here: the conductor goes on until it is made.
+    @router.patch(
+        "/{ident}",
+        status_code=202,
+        response_model=ClusterAccepted,
+        openapi_extra=described("rollback"),
+    )
+    async def update_cluster(asked: Asked, ident: str, body: Patch) -> Answer:
         cluster = await clusters.update(
-            caller_of(request), ident, body.operations(), allow_zero=_allows_zero(request)
+            asked.who,
+            ident,
+            body.operations(),
+            allow_zero=allows_zero(asked),
+            rollback=rolls_back(asked),
         )
-        return as_json(accepted_json(cluster), 202)
+        return as_json(accepted(cluster), 202)
 
     @router.delete("/{ident}", status_code=204)
-    async def delete_cluster(request: Request, ident: str) -> Response:
-        await clusters.delete(caller_of(request), ident)
+    async def delete_cluster(asked: Asked, ident: str) -> Answer:
+        await clusters.delete(asked.who, ident)
         return nothing()
 
     return router
 
 
-def _allows_zero(request: Request) -> bool:
-    return context_of(request).minor >= ALLOWS_ZERO_NODES
+def allows_zero(asked: Context) -> bool:
+    return asked.minor >= ALLOWS_ZERO_NODES
+
+
+def rolls_back(asked: Context) -> bool:
+    """What the query says of it: `PATCH /v1/clusters/one?rollback=True`. Raises Invalid."""
+    query = parameters(asked, "rollback")
+    if "rollback" in query and asked.minor < ROLLS_BACK:
+        raise Invalid(f"There is no rollback before version 1.{ROLLS_BACK}.", field="rollback")
+    return flag(query.get("rollback", "false"), "rollback")

@@ -3,80 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from typing_extensions import TypedDict
 
-from moorage.api.context import context_of
+from moorage.api.answers import Answer, as_json
+from moorage.api.context import Asked
+from moorage.api.links import Link
+from moorage.api.routing import Router
 from moorage.api.versions import LEAST, MOST
 
 Ready = Callable[[], Awaitable[None]]
 """Returns where Moorage can do its work; raises RetryLater with what is missing."""
 
-COLLECTIONS = ("clusters", "clustertemplates", "certificates")
+COLLECTIONS = (
+    "clustertemplates",
+    "clusters",
+    "quotas",
+    "certificates",
+    "credentials",
+    "mservices",
+    "stats",
+    "audit",
+    "catalogue",
+    "bays",
+    "baymodels",
+)
 
 
-def routes(ready: Ready) -> APIRouter:
-    router = APIRouter(tags=["versions and health"])
+class VersionBody(TypedDict):
+    id: str
+    status: str
+    min_version: str
+    max_version: str
+    links: list[Link]
 
-    @router.head("/", include_in_schema=False)
-    @router.get("/")
-    async def list_versions(request: Request) -> Response:
-        """gophercloud reads `min_version` and `max_version`; keystoneauth `id` and `links`."""
-        return JSONResponse(
+
+class VersionList(TypedDict):
+    """gophercloud reads `min_version` and `max_version`; keystoneauth `id` and `links`."""
+
+    name: str
+    description: str
+    versions: list[VersionBody]
+
+
+class MediaType(TypedDict):
+    base: str
+    type: str
+
+
+class Collections(VersionBody):
+    """Version 1 itself, and where its collections are."""
+
+    media_types: list[MediaType]
+    nodegroups: list[Link]
+    clustertemplates: list[Link]
+    clusters: list[Link]
+    quotas: list[Link]
+    certificates: list[Link]
+    credentials: list[Link]
+    mservices: list[Link]
+    stats: list[Link]
+    audit: list[Link]
+    catalogue: list[Link]
+    bays: list[Link]
+    baymodels: list[Link]
+
+
+class State(TypedDict):
+    status: str
+
+
+def routes(ready: Ready) -> Router:
+    router = Router(tags=["versions and health"])
+
+    @router.route("HEAD", "/", include_in_schema=False)
+    @router.get("/", response_model=VersionList)
+    async def list_versions(asked: Asked) -> Answer:
+        return as_json(
             {
                 "name": "Moorage",
                 "description": "A multi-tenant container cloud: OpenStack's container-infra API.",
-                "versions": [
-                    {
-                        "id": "v1",
-                        "status": "CURRENT",
-                        "min_version": f"1.{LEAST}",
-                        "max_version": f"1.{MOST}",
-                        "links": [_link(f"{context_of(request).base_url}/v1/")],
-                    }
-                ],
+                "versions": [_version(asked.base_url)],
             }
         )
 
-    @router.head("/v1", include_in_schema=False)
-    @router.get("/v1")
-    async def show_version(request: Request) -> Response:
-        base = context_of(request).base_url
-        body: dict[str, Any] = {
-            "id": "v1",
-            "status": "CURRENT",
-            "min_version": f"1.{LEAST}",
-            "max_version": f"1.{MOST}",
-            "media_types": [
-                {
-                    "base": "application/json",
-                    "type": "application/vnd.openstack.magnum.v1+json",
-                }
-            ],
-            "links": [_link(f"{base}/v1/")],
-        }
-        for name in COLLECTIONS:
-            body[name] = [_link(f"{base}/v1/{name}/"), _link(f"{base}/{name}/", "bookmark")]
-        return JSONResponse(body)
+    @router.route("HEAD", "/v1", include_in_schema=False)
+    @router.get("/v1", response_model=Collections)
+    async def show_version(asked: Asked) -> Answer:
+        base = asked.base_url
+        media = {"base": "application/json", "type": "application/vnd.openstack.magnum.v1+json"}
+        return as_json(
+            {
+                **_version(base),
+                "media_types": [media],
+                "nodegroups": _both(base, "clusters/{cluster_id}/nodegroups"),
+                **{name: _both(base, f"{name}/") for name in COLLECTIONS},
+            }
+        )
 
-    @router.head("/healthz", include_in_schema=False)
-    @router.get("/healthz")
-    async def show_health() -> Response:
+    @router.route("HEAD", "/healthz", include_in_schema=False)
+    @router.get("/healthz", response_model=State)
+    async def show_health(asked: Asked) -> Answer:
         """This process answers; that is all it says."""
-        return JSONResponse({"status": "ok"})
+        del asked
+        return as_json({"status": "ok"})
 
-    @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz")
-    async def show_readiness() -> Response:
+    @router.route("HEAD", "/readyz", include_in_schema=False)
+    @router.get("/readyz", response_model=State)
+    async def show_readiness(asked: Asked) -> Answer:
         """503 with the reason until Moorage can do its work."""
+        del asked
         await ready()
-        return JSONResponse({"status": "ready"})
+        return as_json({"status": "ready"})
 
     return router
 
 
-def _link(href: str, rel: str = "self") -> dict[str, str]:
-    return {"href": href, "rel": rel}
+def _version(base: str) -> VersionBody:
+    return {
+        "id": "v1",
+        "status": "CURRENT",
+        "min_version": f"1.{LEAST}",
+        "max_version": f"1.{MOST}",
+        "links": [{"href": f"{base}/v1/", "rel": "self"}],
+    }
+
+
+def _both(base: str, path: str) -> list[Link]:
+    return [
+        {"href": f"{base}/v1/{path}", "rel": "self"},
+        {"href": f"{base}/{path}", "rel": "bookmark"},
+    ]

@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
-
-from moorage.api.context import caller_of, context_of
-from moorage.api.paging import listing, next_link
-from moorage.api.routes.answers import as_json, nothing
+from moorage.api.answers import Answer, as_json, created, nothing
+from moorage.api.context import Asked
+from moorage.api.paging import PAGE, described, listing
+from moorage.api.routing import Router
 from moorage.api.schemas.common import Patch
 from moorage.api.schemas.template import (
     TemplateBody,
     TemplateCreate,
     TemplateList,
-    template_json,
-    template_list_json,
+    template_body,
+    template_list,
 )
 from moorage.services import TemplateService
 
 
-def routes(templates: TemplateService) -> APIRouter:
-    router = APIRouter(prefix="/v1/clustertemplates", tags=["cluster templates"])
+def routes(templates: TemplateService) -> Router:
+    router = Router(prefix="/v1/clustertemplates", tags=["cluster templates"])
+    paged = described(*PAGE, "all_projects")
 
-    @router.post("", status_code=201, response_model=TemplateBody)
-    async def create_template(request: Request, body: TemplateCreate) -> Response:
-        template = await templates.create(caller_of(request), body.wanted())
-        return as_json(template_json(template, context_of(request).base_url), 201)
+    @router.post(status_code=201, response_model=TemplateBody)
+    async def create_template(asked: Asked, body: TemplateCreate) -> Answer:
+        template = await templates.create(asked.who, body.wanted())
+        return created(template_body(template, asked.base_url))
 
-    @router.get("", response_model=TemplateList)
-    @router.get("/detail", response_model=TemplateList)
-    async def list_templates(request: Request) -> Response:
-        page, every = listing(request)
-        found = await templates.list(caller_of(request), page, all_projects=every)
-        last = found[-1].uuid if found else ""
-        following = next_link(request, page, len(found), last, every=every)
-        return as_json(template_list_json(found, context_of(request).base_url, following))
+    @router.get(response_model=TemplateList, openapi_extra=paged)
+    @router.get("/detail", response_model=TemplateList, openapi_extra=paged)
+    async def list_templates(asked: Asked) -> Answer:
+        wish = listing(asked, "all_projects")
+        found = await templates.list(asked.who, wish.page, all_projects=wish.flag("all_projects"))
+        following = wish.following(asked, [template.uuid for template in found])
+        return as_json(template_list(found, asked.base_url, following))
 
     @router.get("/{ident}", response_model=TemplateBody)
-    async def show_template(request: Request, ident: str) -> Response:
-        template = await templates.get(caller_of(request), ident)
-        return as_json(template_json(template, context_of(request).base_url))
+    async def show_template(asked: Asked, ident: str) -> Answer:
+        template = await templates.get(asked.who, ident)
+        return as_json(template_body(template, asked.base_url))
 
     @router.patch("/{ident}", response_model=TemplateBody)
-    async def update_template(request: Request, ident: str, body: Patch) -> Response:
-        template = await templates.update(caller_of(request), ident, body.operations())
-        return as_json(template_json(template, context_of(request).base_url))
+    async def update_template(asked: Asked, ident: str, body: Patch) -> Answer:
+        template = await templates.update(asked.who, ident, body.operations())
+        return as_json(template_body(template, asked.base_url))
 
     @router.delete("/{ident}", status_code=204)
-    async def delete_template(request: Request, ident: str) -> Response:
-        await templates.delete(caller_of(request), ident)
+    async def delete_template(asked: Asked, ident: str) -> Answer:
+        await templates.delete(asked.who, ident)
         return nothing()
 
     return router

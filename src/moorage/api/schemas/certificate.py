@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from moorage.api.links import Link, links
@@ -27,18 +26,13 @@ class CertificateBody(TypedDict):
     links: list[Link]
 
 
-_BODY = TypeAdapter(CertificateBody)
-
-
-def certificate_json(
+def certificate_body(
     cluster_uuid: str, pem: str, base: str, *, csr: str | None = None, kind: str | None = None
-) -> bytes:
-    return _BODY.dump_json(
-        {
-            "cluster_uuid": cluster_uuid,
-            "csr": csr,
-            "pem": pem,
-            "ca_cert_type": kind,
-            "links": links(base, "certificates", cluster_uuid),
-        }
-    )
+) -> CertificateBody:
+    return {
+        "cluster_uuid": cluster_uuid,
+        "csr": csr,
+        "pem": pem,
+        "ca_cert_type": kind,
+        "links": links(base, "certificates", cluster_uuid),
+    }

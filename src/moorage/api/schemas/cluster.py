@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NotRequired
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from moorage.api.links import Link, links
 from moorage.api.schemas.common import Count, Labels, Sent, stamp
 from moorage.api.versions import NAMES_CLUSTER_ID
 from moorage.model.cluster import Cluster
-from moorage.services import LabelDifferences, NewCluster
+from moorage.services import LabelDifferences, NewCluster, NewRelease, NewSize
 
 
 class ClusterCreate(Sent):
@@ -59,6 +59,28 @@ _OPTIONS = (
     "keypair",
     "master_lb_enabled",
 )
+
+
+class ClusterResize(Sent):
+    """`POST .../actions/resize`. `nodes_to_remove`: names or addresses of nodes."""
+
+    node_count: Count
+    nodes_to_remove: list[str] | None = None
+    nodegroup: str | None = None
+
+    def wanted(self) -> NewSize:
+        return NewSize(self.node_count, tuple(self.nodes_to_remove or ()), self.nodegroup)
+
+
+class ClusterUpgrade(Sent):
+    """`POST .../actions/upgrade`. So many nodes may be away at once: 1 where it is not said."""
+
+    cluster_template: str
+    max_batch_size: Count | None = None
+    nodegroup: str | None = None
+
+    def wanted(self) -> NewRelease:
+        return NewRelease(self.cluster_template, self.max_batch_size, self.nodegroup)
 
 
 class ClusterAccepted(TypedDict):
@@ -124,12 +146,6 @@ class ClusterDetailList(TypedDict):
     next: str | None
 
 
-_BODY = TypeAdapter(ClusterBody)
-_LIST = TypeAdapter(ClusterList)
-_DETAIL_LIST = TypeAdapter(ClusterDetailList)
-_ACCEPTED = TypeAdapter(ClusterAccepted)
-
-
 def cluster_summary(cluster: Cluster, base: str, minor: int) -> ClusterSummary:
     options: Any = cluster.options
     # Heat's stack in Magnum; here there is none, and it is the cluster itself.
@@ -142,7 +158,7 @@ def cluster_summary(cluster: Cluster, base: str, minor: int) -> ClusterSummary:
         "node_count": cluster.node_count,
         "master_count": cluster.master_count,
         "docker_volume_size": options.get("docker_volume_size"),
-        "labels": dict(cluster.labels),
+        "labels": cluster.labels,
         "master_flavor_id": cluster.master_flavor_id,
         "flavor_id": cluster.flavor_id,
         "create_timeout": cluster.create_timeout,
@@ -159,7 +175,6 @@ def cluster_body(
     cluster: Cluster, differences: LabelDifferences, base: str, minor: int
 ) -> ClusterBody:
     options: Any = cluster.options
-    failed = cluster.status.value.endswith("_FAILED")
     return {
         **cluster_summary(cluster, base, minor),
         "labels_overridden": dict(differences.overridden),
@@ -176,7 +191,7 @@ def cluster_body(
         "user_id": cluster.user_id,
         "node_addresses": list(cluster.node_addresses),
         "master_addresses": list(cluster.master_addresses),
-        "faults": {cluster.name: cluster.status_reason or ""} if failed else {},
+        "faults": _faults(cluster),
         "fixed_network": options.get("fixed_network"),
         "fixed_subnet": options.get("fixed_subnet"),
         "floating_ip_enabled": bool(options.get("floating_ip_enabled")),
@@ -186,23 +201,32 @@ def cluster_body(
     }
 
 
-def cluster_json(cluster: Cluster, differences: LabelDifferences, base: str, minor: int) -> bytes:
-    return _BODY.dump_json(cluster_body(cluster, differences, base, minor))
+def _faults(cluster: Cluster) -> dict[str, str]:
+    """Why it failed, by node group; by the cluster's own name where that was no group's fault."""
+    if not cluster.status.failed:
+        return {}
+    failed = [group for group in cluster.groups if group.status.failed]
+    if not failed:
+        return {cluster.name: cluster.status_reason or ""}
+    return {group.name: group.status_reason or "" for group in failed}
 
 
-def cluster_list_json(
-    clusters: list[Cluster], base: str, minor: int, following: str | None
-) -> bytes:
+def cluster_list(
+    clusters: Iterable[Cluster], base: str, minor: int, following: str | None
+) -> ClusterList:
     shaped = [cluster_summary(cluster, base, minor) for cluster in clusters]
-    return _LIST.dump_json({"clusters": shaped, "next": following})
+    return {"clusters": shaped, "next": following}
 
 
-def cluster_detail_list_json(
-    clusters: list[tuple[Cluster, LabelDifferences]], base: str, minor: int, following: str | None
-) -> bytes:
+def cluster_detail_list(
+    clusters: Iterable[tuple[Cluster, LabelDifferences]],
+    base: str,
+    minor: int,
+    following: str | None,
+) -> ClusterDetailList:
     shaped = [cluster_body(cluster, labels, base, minor) for cluster, labels in clusters]
-    return _DETAIL_LIST.dump_json({"clusters": shaped, "next": following})
+    return {"clusters": shaped, "next": following}
 
 
-def accepted_json(cluster: Cluster) -> bytes:
-    return _ACCEPTED.dump_json({"uuid": cluster.uuid})
+def accepted(cluster: Cluster) -> ClusterAccepted:
+    return {"uuid": cluster.uuid}

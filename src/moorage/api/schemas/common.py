@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, RootModel, WithJsonSchema
 
 from moorage.model.errors import Invalid
 from moorage.services import PatchOp
@@ -33,15 +33,22 @@ Labels = dict[str, Any] | str
 class Operation(Sent):
     """One operation of a JSON patch (RFC 6902): add, replace or remove."""
 
-    op: str
+    op: Annotated[str, WithJsonSchema({"type": "string", "enum": ["add", "replace", "remove"]})]
     path: str
     value: Any = None
 
 
 def _operations(body: object) -> object:
-    """openstacksdk sends a plain object with the new values: a `replace` of each."""
+    """openstacksdk sends a plain object with the new values: a `replace` of each.
+
+    Its own name for what it changes, the uuid, is among them; the URL says it as well.
+    """
     if isinstance(body, dict):
-        return [{"op": "replace", "path": f"/{_escaped(k)}", "value": v} for k, v in body.items()]
+        named = {name: value for name, value in body.items() if name not in {"id", "uuid"}}
+        return [
+            {"op": "replace", "path": f"/{_escaped(name)}", "value": value}
+            for name, value in named.items()
+        ]
     return body
 
 
@@ -49,8 +56,15 @@ def _escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
+def _or_an_object(schema: dict[str, Any]) -> None:
+    either = {name: schema.pop(name) for name in ("items", "type")}
+    schema["anyOf"] = [either, {"type": "object"}]
+
+
 class Patch(RootModel[Annotated[list[Operation], BeforeValidator(_operations)]]):
     """A JSON patch; a plain object of new values is taken as well."""
+
+    model_config = ConfigDict(json_schema_extra=_or_an_object)
 
     def operations(self) -> list[PatchOp]:
         """Raises Invalid for a patch of nothing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from moorage.api.links import Link, links
@@ -68,8 +67,8 @@ _OPTIONS = tuple(
 )
 
 
-class TemplateBody(TypedDict):
-    """A cluster template as it is shown."""
+class TemplateFields(TypedDict):
+    """What a cluster template had already when it was called a baymodel."""
 
     uuid: str
     name: str | None
@@ -100,13 +99,18 @@ class TemplateBody(TypedDict):
     server_type: str
     master_lb_enabled: bool
     floating_ip_enabled: bool
-    project_id: str
-    user_id: str
     tags: str | None
-    driver: str | None
     created_at: str | None
     updated_at: str | None
     links: list[Link]
+
+
+class TemplateBody(TemplateFields):
+    """A cluster template as it is shown."""
+
+    project_id: str
+    user_id: str
+    driver: str | None
 
 
 class TemplateList(TypedDict):
@@ -114,8 +118,6 @@ class TemplateList(TypedDict):
     next: str | None
 
 
-_BODY = TypeAdapter(TemplateBody)
-_LIST = TypeAdapter(TemplateList)
 _UNSET: dict[str, Any] = {
     **dict.fromkeys(_OPTIONS),
     "registry_enabled": False,
@@ -126,7 +128,9 @@ _UNSET: dict[str, Any] = {
 }
 
 
-def template_body(template: ClusterTemplate, base: str) -> TemplateBody:
+def template_body(
+    template: ClusterTemplate, base: str, collection: str = "clustertemplates"
+) -> TemplateBody:
     body: Any = {
         **_UNSET,
         **template.options,
@@ -135,23 +139,21 @@ def template_body(template: ClusterTemplate, base: str) -> TemplateBody:
         "coe": template.coe,
         "flavor_id": template.flavor_id,
         "master_flavor_id": template.master_flavor_id,
-        "labels": dict(template.labels),
+        "labels": template.labels,
         "public": template.public,
         "hidden": template.hidden,
         "project_id": template.project_id,
         "user_id": template.user_id,
         "created_at": stamp(template.created_at),
         "updated_at": stamp(template.updated_at),
-        "links": links(base, "clustertemplates", template.uuid),
+        "links": links(base, collection, template.uuid),
     }
     shaped: TemplateBody = body
     return shaped
 
 
-def template_json(template: ClusterTemplate, base: str) -> bytes:
-    return _BODY.dump_json(template_body(template, base))
-
-
-def template_list_json(templates: list[ClusterTemplate], base: str, following: str | None) -> bytes:
+def template_list(
+    templates: list[ClusterTemplate], base: str, following: str | None
+) -> TemplateList:
     shaped = [template_body(template, base) for template in templates]
-    return _LIST.dump_json({"clustertemplates": shaped, "next": following})
+    return {"clustertemplates": shaped, "next": following}

@@ -2,10 +2,11 @@
 
 Every engine serves its API over TLS on port 2376 of its node, to clients with a
 certificate of the cluster's own CA; the conductor reaches each of them that way, and
-enters a node only to start the engine.
+enters a node only to start the engine, or to give it new certificates.
 
     naming.py       what nodes and their hosts are called
-    engine.py       the engine's configuration, and the script that starts it
+    front.py        what stands before an engine and speaks TLS for it
+    engine.py       the engine's configuration, and the script that starts both
     observation.py  what there is: the engines, and the swarm as a manager tells it
     health.py       what of it is not as it should be, in words (pure)
     reconcile.py    the steps from there to what is wanted (pure)

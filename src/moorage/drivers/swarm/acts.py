@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moorage.clients.docker import Engine, EnginePool, EngineRefused, EngineSilent
 from moorage.clients.docker_wire import JoinTokens, SwarmMember, plain
 from moorage.drivers.swarm import engine as script
 from moorage.drivers.swarm import steps as verbs
-from moorage.drivers.swarm.naming import hostname, labels
+from moorage.drivers.swarm.naming import CREDENTIALS, DRAINED, OURS, hostname
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import Role
@@ -50,54 +50,35 @@ class Acts:
 
     async def perform(self, step: Step) -> None:
         """Raises RetryLater, with the cause; ValueError for a verb that is not ours."""
-        name, id = step.node, step.detail.get("id", "")
-        match step.verb:
-            case verbs.START_ENGINE:
-                await self._start_engine(name, restart="restart" in step.detail)
-            case verbs.INIT_SWARM:
-                await self._init(name)
-            case verbs.FORCE_NEW_CLUSTER:
-                await self._engine(name).init_swarm(
-                    pool=OVERLAYS, heartbeat=HEARTBEAT, force_new_cluster=True
-                )
-            case verbs.JOIN:
-                await self._join(name, step.detail["role"])
-            case verbs.AWAIT_MEMBER:
-                await self._await_member(name)
-            case verbs.LABEL_NODE:
-                await self._label(name, step.detail)
-            case verbs.PROMOTE:
-                await self._ask_manager(lambda m: m.update_member(id, role="manager"))
-            case verbs.DEMOTE:
-                await self._demote(id)
-            case verbs.DRAIN:
-                await self._drain(id)
-            case verbs.LEAVE:
-                await self._leave(name)
-            case verbs.REMOVE_MEMBER:
-                await self._remove(name)
-            case _:
-                raise ValueError(f"not a step of this driver: {step}")
+        if step.verb not in _ACTS:
+            raise ValueError(f"not a step of this driver: {step}")
+        await _ACTS[step.verb](self, step)
 
     # The engine
 
     async def _start_engine(self, name: str, *, restart: bool) -> None:
-        engine, member = self._engine(name), self._member(name)
-        if not restart and await _answers(engine):
-            return
+        engine = self._engine(name)
+        if restart or not await _answers(engine):
+            await self._run_script(engine, script.RESTART if restart else script.START)
+
+    async def _trust(self, name: str) -> None:
+        await self._run_script(self._engine(name), script.TRUST)
+
+    async def _run_script(self, engine: Engine, purpose: str) -> None:
+        """Run the engine's script with new certificates, until they are seen."""
+        member, authority = self._member(engine.name), self.cluster.authority
         node = member.node
-        host = hostname(self.cluster.name, name)
+        host = hostname(self.cluster.name, engine.name)
         outside = [node.endpoint.rpartition(":")[0]] if node.endpoint else []
-        pair = self.cluster.authority.server(
-            host, ["localhost", "127.0.0.1", engine.address, *outside]
-        )
-        files = script.archive(self.cluster.authority.certificate, pair, labels(node.role))
+        pair = authority.server(host, ["localhost", "127.0.0.1", engine.address, *outside])
+        files = script.archive(authority.certificate, pair, {"moorage.role": str(node.role)})
         done = await member.host.run(
-            ["/bin/sh", "-c", script.START], stdin=files, timeout=SCRIPT_SECONDS
+            ["/bin/sh", "-c", script.SCRIPT, "sh", purpose], stdin=files, timeout=SCRIPT_SECONDS
         )
         if done.returncode:
             said = plain(done.stderr.decode(errors="replace"), 300)
             raise RetryLater(f"{engine} could not be started: {said or 'no message'}")
+        self.pool.renew(self.cluster.uuid)
         await self._until_it_answers(engine, member)
 
     async def _until_it_answers(self, engine: Engine, member: Member) -> None:
@@ -106,11 +87,14 @@ class Acts:
             reason = f"{engine} takes no connections yet"
             if await engine.listens():
                 try:
-                    await engine.ping()
+                    shown = await engine.ping()
                 except EngineSilent as silence:
                     reason = silence.reason
                 else:
-                    return
+                    if shown == self.cluster.authority.revision:
+                        return
+                    reason = f"{engine} shows its former certificate still"
+                    self.pool.renew(self.cluster.uuid)
             if monotonic() > look:
                 done = await member.host.run(["/bin/sh", "-c", script.LOOK], timeout=5.0)
                 said = plain(done.stdout.decode(errors="replace")[-400:], 400)
@@ -156,6 +140,11 @@ class Acts:
         except EngineRefused:
             if (await engine.info()).state != "inactive":
                 raise
+
+    async def _force_new_cluster(self, name: str) -> None:
+        await self._engine(name).init_swarm(
+            pool=OVERLAYS, heartbeat=HEARTBEAT, force_new_cluster=True
+        )
 
     async def _remove(self, id: str) -> None:
         """Only a manager that the majority is counted with has to be demoted (and can be)."""
@@ -210,8 +199,11 @@ class Acts:
         seat = await self._listed_ready(engine) or await self._seat(engine)
         if seat is None:
             raise RetryLater(f"{name} is no member of the swarm yet")
-        id = seat.id
-        await self._ask_manager(lambda manager: manager.update_member(id, labels=wanted))
+        id, given = seat.id, wanted.get(OURS, "").split()
+        former = {*seat.labels.get(OURS, "").split(), OURS} - {*given, *wanted}
+        await self._ask_manager(
+            lambda manager: manager.update_member(id, labels=wanted, forget=former)
+        )
 
     async def _demote(self, id: str) -> None:
         """Make it a worker, and wait until the managers count without it. Absent is demoted."""
@@ -225,11 +217,26 @@ class Acts:
                 raise RetryLater(f"{seat.hostname} is still one of the swarm's managers")
             await asyncio.sleep(LONG)
 
-    async def _drain(self, id: str) -> None:
-        """Without a member there is nothing to drain; after its time, what runs is stopped."""
+    async def _update(self, id: str, **changes: Any) -> None:
+        await self._ask_manager(lambda manager: manager.update_member(id, **changes))
+
+    async def _rotate_tokens(self, id: str, times: str) -> None:
+        """Twice does no harm: the note comes last."""
+        await self._ask_manager(Engine.rotate_join_tokens)
+        note = {CREDENTIALS: times}
+        await self._ask_manager(lambda manager: manager.update_member(id, labels=note))
+
+    async def _drain(self, id: str, *, mark: bool) -> None:
+        """Without a member there is nothing to drain; after its time, what runs is stopped.
+
+        `mark`: it was active, and is to be so again.
+        """
         if await self._ask_manager(lambda manager: manager.member(id)) is None:
             return
-        await self._ask_manager(lambda manager: manager.update_member(id, availability="drain"))
+        labels = {DRAINED: "yes"} if mark else None
+        await self._ask_manager(
+            lambda manager: manager.update_member(id, availability="drain", labels=labels)
+        )
         end = monotonic() + DRAIN_SECONDS
         while monotonic() < end:
             with contextlib.suppress(
@@ -306,3 +313,23 @@ async def _answers(engine: Engine) -> bool:
     except EngineSilent:
         return False
     return True
+
+
+_ACTS: Mapping[str, Callable[[Acts, Step], Awaitable[None]]] = {
+    verbs.START_ENGINE: lambda acts, s: acts._start_engine(s.node, restart="restart" in s.detail),
+    verbs.TRUST: lambda acts, s: acts._trust(s.node),
+    verbs.INIT_SWARM: lambda acts, s: acts._init(s.node),
+    verbs.FORCE_NEW_CLUSTER: lambda acts, s: acts._force_new_cluster(s.node),
+    verbs.JOIN: lambda acts, s: acts._join(s.node, s.detail["role"]),
+    verbs.AWAIT_MEMBER: lambda acts, s: acts._await_member(s.node),
+    verbs.LABEL_NODE: lambda acts, s: acts._label(s.node, s.detail),
+    verbs.PROMOTE: lambda acts, s: acts._update(s.detail["id"], role="manager"),
+    verbs.DEMOTE: lambda acts, s: acts._demote(s.detail["id"]),
+    verbs.DRAIN: lambda acts, s: acts._drain(s.detail["id"], mark=DRAINED in s.detail),
+    verbs.ACTIVATE: lambda acts, s: acts._update(
+        s.detail["id"], availability="active", forget=[DRAINED]
+    ),
+    verbs.ROTATE_TOKENS: lambda acts, s: acts._rotate_tokens(s.detail["id"], s.detail["times"]),
+    verbs.LEAVE: lambda acts, s: acts._leave(s.node),
+    verbs.REMOVE_MEMBER: lambda acts, s: acts._remove(s.node),
+}

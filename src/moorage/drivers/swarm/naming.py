@@ -5,36 +5,49 @@ from __future__ import annotations
 import re
 
 from moorage.clients.docker import PORT
-from moorage.model.cluster import ClusterSpec
+from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeSpec, Role
 
+NODE = re.compile(r"[a-z][a-z0-9-]*-[0-9]{1,5}")
 LABEL_CHARACTERS = 63
 """The longest DNS label."""
-GROUPS = {Role.MASTER: "default-master", Role.WORKER: "default-worker"}
-"""The node groups that every cluster has, by the container-infra API's own names."""
+DRAINED = "moorage.drained"
+"""On a member that Moorage keeps free of tasks while its node is renewed."""
+CREDENTIALS = "moorage.credentials"
+"""On a manager: how often Moorage has exchanged the tokens that members join with."""
+OURS = "moorage.labels"
+"""On a member: the names of the labels that it has from its node group, if there are any."""
 
 
 def node_specs(cluster: ClusterSpec) -> list[NodeSpec]:
-    """The nodes that the cluster wants, masters first, each kind by its number."""
-    wanted = [(Role.MASTER, i) for i in range(cluster.masters)]
-    wanted += [(Role.WORKER, i) for i in range(cluster.workers)]
+    """The nodes that the cluster wants, group by group, the masters first."""
     return [
         NodeSpec(
             owner=cluster.uuid,
-            name=f"{role}-{i}",
-            role=role,
-            flavor=cluster.master_flavor if role is Role.MASTER else cluster.flavor,
-            hostname=hostname(cluster.name, f"{role}-{i}"),
-            expose=PORT if role is Role.MASTER else None,
-            labels=labels(role),
+            name=name,
+            role=group.role,
+            flavor=group.flavor,
+            hostname=hostname(cluster.name, name),
+            expose=PORT if group.role is Role.MASTER else None,
+            labels=labels(group),
+            image=group.image,
+            revision=group.revision,
         )
-        for role, i in wanted
+        for group in sorted(cluster.groups, key=lambda group: group.role is not Role.MASTER)
+        for name in group.nodes
     ]
 
 
-def labels(role: Role) -> dict[str, str]:
-    """The labels of a node in its swarm, to place services by."""
-    return {"moorage.role": str(role), "moorage.group": GROUPS[role]}
+def labels(group: GroupSpec) -> dict[str, str]:
+    """The labels of a node in its swarm, to place services by.
+
+    Swarm has no taints. They are labels too, `moorage.taint.<key>`, for a service's
+    constraints to keep away from.
+    """
+    given = dict(group.labels)
+    given |= {f"moorage.taint.{t.key}": f"{t.value}:{t.effect}" for t in group.taints}
+    ours = {OURS: " ".join(sorted(given))} if given else {}
+    return {**given, "moorage.role": str(group.role), "moorage.group": group.name, **ours}
 
 
 def hostname(cluster: str, node: str) -> str:
@@ -46,5 +59,9 @@ def hostname(cluster: str, node: str) -> str:
 
 def node_of(cluster: str, host: str) -> str | None:
     """The node whose host is called so, if it is one of this cluster's."""
-    found = re.search(r"-((?:master|worker)-\d{1,5})$", host)
-    return found[1] if found and hostname(cluster, found[1]) == host else None
+    parts = host.split("-")
+    for place in range(len(parts) - 2, 0, -1):
+        name = "-".join(parts[place:])
+        if NODE.fullmatch(name) and hostname(cluster, name) == host:
+            return name
+    return None

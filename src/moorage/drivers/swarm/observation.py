@@ -47,17 +47,17 @@ async def _look_at(
 ) -> EngineSeen:
     try:
         engine = pool.engine(cluster.uuid, cluster.authority, name, address)
-        await engine.ping(timeout=PING_SECONDS)
+        revision = await engine.ping(timeout=PING_SECONDS)
     except RetryLater as silence:
         return EngineSeen(answers=False, trouble=silence.reason)
-    return await _ask(engine)
+    return await _ask(engine, revision)
 
 
-async def _ask(engine: Engine) -> EngineSeen:
+async def _ask(engine: Engine, revision: str) -> EngineSeen:
     try:
-        return EngineSeen(await engine.info(timeout=INFO_SECONDS))
+        return EngineSeen(await engine.info(timeout=INFO_SECONDS), revision=revision)
     except RetryLater as silence:
-        return EngineSeen(answers=True, trouble=silence.reason)
+        return EngineSeen(answers=True, trouble=silence.reason, revision=revision)
 
 
 async def _members(

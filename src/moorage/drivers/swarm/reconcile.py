@@ -8,9 +8,10 @@ hold the swarm is started, or waited for; where managers are lost for good and t
 has no majority, one of the rest goes on alone; where no master can hold it any more, a
 new swarm is made. What other nodes do with the swarm waits for these steps (the *gate*).
 
-*What each node lacks*, by its Standing: node, engine, membership, role, labels. Each is
-one step, which waits only for what it needs, so that from nothing to everything is one
-plan: the engines of workers start while the first manager makes its swarm.
+*What each node lacks*, by its Standing: node, engine, certificates, membership, role,
+labels. Each is one step, which waits only for what it needs, so that from nothing to
+everything is one plan: the engines of workers start while the first manager makes its
+swarm.
 
 Managers join one after the other, and leave so, since each changes the majority.
 """
@@ -18,12 +19,12 @@ Managers join one after the other, and leave so, since each changes the majority
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from moorage.clients.docker_wire import SwarmMember
 from moorage.drivers.swarm import steps as verbs
-from moorage.drivers.swarm.naming import node_of, node_specs
+from moorage.drivers.swarm.naming import DRAINED, OURS, node_of, node_specs
 from moorage.drivers.swarm.seen import Standing, SwarmObserved
 from moorage.model.cluster import ClusterSpec
 from moorage.model.node import NodeSpec, Role
@@ -59,12 +60,16 @@ class _Plan:
         """By node: the steps that take its predecessors off the swarm's list."""
         self.manager_turn: set[str] = set()
         """The last step so far that changes the set of managers."""
+        self.renewing = cluster.renewing & self.standing.keys() - self.given_up
+        self.tokens: set[str] = set()
+        """The step that exchanges what members join with."""
 
     def all(self) -> list[Step]:
         self._nodes()
         for spec in self.wanted:
             self._engine(spec.name)
         self._swarm()
+        self._credentials()
         self._stale_members()
         for spec in self.wanted:
             if spec.name not in self.given_up:
@@ -86,10 +91,23 @@ class _Plan:
 
     def _nodes(self) -> None:
         present = {name: node for name, node in self.seen.nodes.items() if name in self.standing}
-        for step in node_steps(self.wanted, present):
-            self._put(step)
+        drains = {name: self._empty(name) for name in self._in_order(self.renewing)}
+        for step in node_steps(self.wanted, present, self.renewing):
+            self._put(replace(step, after=step.after | drains.get(step.node, frozenset())))
         for name in sorted(self.given_up):
             self._put(delete_node(name))  # the next turn makes it anew
+
+    def _in_order(self, names: Collection[str]) -> list[str]:
+        return [spec.name for spec in self.wanted if spec.name in names]
+
+    def _empty(self, name: str) -> frozenset[str]:
+        """Have the tasks of a node go elsewhere, if there is an elsewhere, before it goes away."""
+        member = self.seen.member(self.cluster.name, name)
+        others = [m for m in self.seen.members or () if m.state == "ready" and m is not member]
+        if member is None or not others:
+            return frozenset()
+        mark = {DRAINED: "yes"} if member.availability == "active" else {}
+        return frozenset({self._add(verbs.DRAIN, name, id=member.id, **mark)})
 
     def _is_given_up(self, spec: NodeSpec) -> bool:
         """Whether to replace a node whose engine never comes: not the last copy of a swarm."""
@@ -103,10 +121,19 @@ class _Plan:
     def _engine(self, name: str) -> None:
         if name in self.given_up:
             return
-        if self.standing[name] in {Standing.ABSENT, Standing.STOPPED, Standing.SILENT}:
+        down = self.standing[name] in {Standing.ABSENT, Standing.STOPPED, Standing.SILENT}
+        if down or name in self.renewing:
             self._add(verbs.START_ENGINE, name, {f"{ENSURE_NODE} {name}"})
         elif self.standing[name] is Standing.HUNG and self.cluster.attempts >= GIVE_UP:
             self._add(verbs.START_ENGINE, name, restart="yes")
+        elif self.seen.info(name) and self._revision(name) != self.cluster.authority.revision:
+            if self._revision(name):
+                self._add(verbs.TRUST, name)
+            else:  # made by a Moorage whose engines could not change their certificates
+                self._add(verbs.START_ENGINE, name, restart="yes")
+
+    def _revision(self, name: str) -> str:
+        return self.seen.revision(name)
 
     def _up(self, name: str) -> set[str]:
         return {f"{verbs.START_ENGINE} {name}"}
@@ -152,6 +179,15 @@ class _Plan:
         info = self.seen.info(name)
         return info.state if info else ""
 
+    def _credentials(self) -> None:
+        """Noted on a manager, for an exchange leaves no trace of its own."""
+        masters = [self.seen.member(self.cluster.name, name) for name in self.masters]
+        noted = next((m for m in masters if m is not None and m.reachability), None)
+        if noted is not None and self.seen.credentials() < self.cluster.credentials:
+            times = str(self.cluster.credentials)
+            key = self._add(verbs.ROTATE_TOKENS, "", self.gate, id=noted.id, times=times)
+            self.tokens = {key}
+
     def _stale_members(self) -> None:
         for member in self.seen.stale(self.cluster.name)[:REMOVALS]:
             name = node_of(self.cluster.name, member.hostname)
@@ -174,12 +210,14 @@ class _Plan:
             self._join(spec, self._up(name))
         elif self.founder is not None:  # whatever swarm it was in is no more
             self._join(spec, {self._add(verbs.LEAVE, name, self._up(name))})
-        elif standing in AWAY:
+        elif standing in AWAY or name in self.renewing:
             if self.seen.members is not None and member is None:
                 self._join(spec, self._up(name))
             else:
                 after = self.gate - {f"{verbs.AWAIT_MEMBER} {name}"}
-                self._add(verbs.AWAIT_MEMBER, name, self._up(name) | after)
+                back = self._add(verbs.AWAIT_MEMBER, name, self._up(name) | after)
+                if member is not None and name in self.renewing:
+                    self._activate(member, name, {back})
         elif self.seen.members is not None:
             self._settled(spec, member)
 
@@ -195,10 +233,18 @@ class _Plan:
             self.manager_turn = {key}
         elif member.state != "ready" or state != "active" or member.reachability == "unreachable":
             self._add(verbs.AWAIT_MEMBER, name)
+        elif DRAINED in member.labels:
+            self._activate(member, name, ())
         self._label(spec, (), member)
 
+    def _activate(self, member: SwarmMember, name: str, after: Iterable[str]) -> None:
+        """What Moorage has drained, and nobody else: a tenant's own choice is left alone."""
+        drain = self.steps.get(f"{verbs.DRAIN} {name}")
+        if DRAINED in member.labels or (drain is not None and DRAINED in drain.detail):
+            self._add(verbs.ACTIVATE, name, after, id=member.id)
+
     def _join(self, spec: NodeSpec, after: set[str]) -> None:
-        after = after | (self.removals[spec.name] or self.gate)
+        after = after | (self.removals[spec.name] or self.gate) | self.tokens
         if spec.role is Role.MASTER:
             after |= self.manager_turn
         key = self._put(verbs.join(spec.name, spec.role, after))
@@ -209,7 +255,11 @@ class _Plan:
     def _label(
         self, spec: NodeSpec, after: Iterable[str], member: SwarmMember | None = None
     ) -> None:
-        if member is None or not spec.labels.items() <= member.labels.items():
+        if (
+            member is None
+            or not spec.labels.items() <= member.labels.items()
+            or member.labels.get(OURS) != spec.labels.get(OURS)
+        ):
             self._add(verbs.LABEL_NODE, spec.name, after, **spec.labels)
 
     # Scaling down

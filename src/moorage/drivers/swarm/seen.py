@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorage.clients.docker_wire import EngineInfo, SwarmMember
-from moorage.drivers.swarm.naming import node_of
+from moorage.drivers.swarm.naming import CREDENTIALS, node_of
 from moorage.model.node import NodeState, Role
 from moorage.model.ports import Observed
 
@@ -33,12 +33,14 @@ class EngineSeen:
     """What the engine of a running node said of itself.
 
     `info` is None where it said nothing; `trouble` is why, and `answers` whether it is
-    there at all.
+    there at all. `revision` is that of the authority whose certificate its node shows:
+    empty where it does not answer, or was made before certificates told.
     """
 
     info: EngineInfo | None = None
     answers: bool = True
     trouble: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class SwarmObserved(Observed):
         engine = self.engines.get(name)
         return engine.info if engine else None
 
+    def revision(self, name: str) -> str:
+        """What the node trusts and shows by now (`Authority.revision`); empty: not known."""
+        engine = self.engines.get(name)
+        return engine.revision if engine else ""
+
     def member(self, cluster: str, name: str) -> SwarmMember | None:
         """The node as a member of the swarm, by what its engine says, or else by its host's name.
 
@@ -93,6 +100,11 @@ class SwarmObserved(Observed):
             for member in self._unclaimed()
             if (name := node_of(cluster, member.hostname)) is not None and name not in known
         ]
+
+    def credentials(self) -> int:
+        """How often the tokens were exchanged, as noted on the managers."""
+        noted = (member.labels.get(CREDENTIALS, "") for member in self.members or ())
+        return max((int(text) for text in noted if text.isdecimal()), default=0)
 
     def managers(self) -> list[str]:
         """The nodes whose engines say that they are managers, the masters first."""

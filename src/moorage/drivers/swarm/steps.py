@@ -12,6 +12,8 @@ from moorage.model.plan import Step
 
 START_ENGINE = "start-engine"
 """The engine answers, with certificates of the cluster; `restart=yes` ends one that hangs."""
+TRUST = "trust"
+"""The node trusts, and shows, what its cluster's authority says; nobody is cut off for it."""
 INIT_SWARM = "init-swarm"
 """There is a swarm, and this node is its first manager."""
 FORCE_NEW_CLUSTER = "force-new-cluster"
@@ -24,11 +26,15 @@ PROMOTE = "promote"
 DEMOTE = "demote"
 DRAIN = "drain"
 """No task runs on the node any more, or has been given its time."""
+ACTIVATE = "activate"
+"""What Moorage had drained takes tasks again."""
+ROTATE_TOKENS = "rotate-tokens"
+"""What members join with is exchanged, and noted on the manager `id`: for the `times`-th time."""
 LEAVE = "leave"
 REMOVE_MEMBER = "remove-member"
 """The swarm's list does not have the member `id` (the step's node), whose engine is gone."""
 
-SECONDS = {START_ENGINE: 60.0, DRAIN: 60.0, JOIN: 60.0}
+SECONDS = {START_ENGINE: 60.0, TRUST: 60.0, DRAIN: 60.0, JOIN: 60.0}
 SECONDS_ELSE = 45.0
 
 

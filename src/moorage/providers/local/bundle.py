@@ -134,7 +134,7 @@ def lay_root(place: Place, spec: NodeSpec, marks: Marks, resolvers: str) -> None
     """
     if place.root.exists():
         return
-    draft = place.directory / "root.draft"
+    draft = place.draft
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o755)
     for name in DIRECTORIES:

@@ -30,6 +30,7 @@ class Marks:
     index: int
     memory_mib: int
     expose: int | None
+    revision: str = ""
 
     @classmethod
     def of(cls, spec: NodeSpec, *, install: str, slot: int, index: int) -> Marks:
@@ -42,6 +43,7 @@ class Marks:
             index=index,
             memory_mib=spec.flavor.memory_mib,
             expose=spec.expose,
+            revision=spec.revision,
         )
 
     def annotations(self) -> dict[str, str]:
@@ -60,6 +62,7 @@ class Marks:
             index=int(value["index"]),
             memory_mib=int(value["memory_mib"]),
             expose=int(value["expose"]) if value["expose"] else None,
+            revision=value.get("revision", ""),
         )
 
 
@@ -78,6 +81,11 @@ class Place:
     @property
     def root(self) -> Path:
         return self.directory / "root"
+
+    @property
+    def draft(self) -> Path:
+        """The root that is not whole: being made, or lost."""
+        return self.directory / "root.draft"
 
     @property
     def config(self) -> Path:

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 from moorage.model.errors import NoRoom
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
-from moorage.providers.local import bundle, cgroups
+from moorage.providers.local import bundle, cgroups, trees
 from moorage.providers.local.host import LocalHost
 from moorage.providers.local.place import Marks, Place, Places, promised_mib
 from moorage.providers.local.runtime import Init, Runc
@@ -65,7 +65,7 @@ class LocalProvider:
         place = self._places.of(NodeRef(spec.owner, spec.name))
         async with self._one_at_a_time(place.ref):
             async with self._one_at_a_time(spec.owner):
-                marks = place.marks() or self._settle(place, spec)
+                marks = await self._renewed(place, spec) or self._settle(place, spec)
                 if not (spec.owner in self._opened and self._network.in_use(marks.slot)):
                     await self._network.open(spec.owner, marks.slot)
                     self._opened.add(spec.owner)
@@ -132,6 +132,29 @@ class LocalProvider:
         """The lock of a node, or of a cluster; a node's is taken first."""
         return self._locks.setdefault(what, asyncio.Lock())
 
+    async def _renewed(self, place: Place, spec: NodeSpec) -> Marks | None:
+        """What is written on the node, if anything: of another revision, it is written anew.
+
+        The node ends first: its limits come from what is written, when it starts.
+        """
+        marks = place.marks()
+        if marks is None or spec.revision in {"", marks.revision}:
+            return marks
+        self._refuse_memory(spec, spec.flavor.memory_mib - marks.memory_mib)
+        await self._runc.destroy(place.container)
+        marks = Marks.of(spec, install=self._install, slot=marks.slot, index=marks.index)
+        place.write(bundle.config(spec, marks))
+        self._promised[place.ref] = marks.memory_mib
+        return marks
+
+    def _refuse_memory(self, spec: NodeSpec, more: int) -> None:
+        left = self._memory_mib - sum(self._promised.values())
+        if more > left:
+            raise NoRoom(
+                f"node {spec.name} needs {more} MiB more of memory, and of this "
+                f"machine's {self._memory_mib} MiB only {max(left, 0)} MiB are not promised yet"
+            )
+
     def _settle(self, place: Place, spec: NodeSpec) -> Marks:
         """Choose the node's share of the machine and write it on the node."""
         self._places.nodes.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -139,12 +162,7 @@ class LocalProvider:
         index = next(index for index in range(len(used) + 1) if index not in used)
         if index >= NODES_A_CLUSTER:
             raise NoRoom(f"a cluster on one machine has {NODES_A_CLUSTER} nodes at the most")
-        left = self._memory_mib - sum(self._promised.values())
-        if spec.flavor.memory_mib > left:
-            raise NoRoom(
-                f"node {spec.name} needs {spec.flavor.memory_mib} MiB of memory, and of this "
-                f"machine's {self._memory_mib} MiB only {max(left, 0)} MiB are not promised yet"
-            )
+        self._refuse_memory(spec, spec.flavor.memory_mib)
         place.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         slot = self._slots.claim(place.home)
         marks = Marks.of(spec, install=self._install, slot=slot, index=index)
@@ -166,17 +184,16 @@ class LocalProvider:
         ref, marks = place.ref, place.marks()
         await self._runc.destroy(place.container)
         group = cgroups.path(self._install, ref.owner, ref.name)
-        # In a thread: the node may have made any number of groups inside its own.
-        await asyncio.to_thread(cgroups.remove, group)
+        await cgroups.remove(group)
         if marks and self._slots.holds(marks.slot, place.home):
             await self._network.detach(marks.slot, marks.index)
-        await asyncio.to_thread(_remove_trees, place)
+        # But not its marks. It has no process left, so nothing is mounted.
+        await trees.remove(place.root, place.draft)
         async with self._one_at_a_time(ref.owner):
             if self._places.all(ref.owner) == [place]:
                 await self._leave(place, marks)
             place.config.unlink(missing_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                await asyncio.to_thread(shutil.rmtree, place.directory)
+            await trees.remove(place.directory)
             with contextlib.suppress(OSError):  # neighbours live there
                 place.home.rmdir()
         self._promised.pop(ref, None)
@@ -214,6 +231,7 @@ class LocalProvider:
             marks.role,
             NodeState.RUNNING if running else NodeState.STOPPED,
             address=self._network.address(marks.slot, marks.index),
+            revision=marks.revision,
             endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
             reason="" if running else "its first process is gone",
         )
@@ -221,13 +239,6 @@ class LocalProvider:
 
 def _runs(init: Init | None) -> bool:
     return init is not None and not init.created_only
-
-
-def _remove_trees(place: Place) -> None:
-    """Remove the node's files but not its marks. It has no process left, so nothing is mounted."""
-    for name in ("root", "root.draft"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(place.directory / name)
 
 
 def _existing(path: Path) -> Path:

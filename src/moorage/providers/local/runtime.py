@@ -19,7 +19,7 @@ from pathlib import Path
 
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Completed
-from moorage.providers.local import child
+from moorage.providers.local import cgroups, child
 
 RUN = Path("/run/moorage")
 LOG = "runc.log"
@@ -27,6 +27,8 @@ LOG = "runc.log"
 OUTPUT_BYTES = 1 << 20
 PATIENCE = 30.0
 """Seconds that runc may take for anything but a tenant's own argv."""
+THAW_EVERY = 0.25
+"""Seconds. What is not frozen ends well within that when it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Init:
     started: int
     created_only: bool
     """Made by `create` and still waiting for `start`."""
+    freezer: str | None = None
+    """The directory of its group in cgroup v1's freezer, where the machine has that."""
 
     def alive(self) -> bool:
         try:
@@ -63,6 +67,7 @@ class Runc:
             pid=int(state["init_process_pid"]),
             started=int(state["init_process_start"]),
             created_only=(directory / "exec.fifo").exists(),
+            freezer=state["cgroup_paths"].get("freezer"),
         )
         return init if init.alive() else None
 
@@ -130,7 +135,10 @@ TIMED_OUT = 124
 
 
 async def kill(init: Init) -> None:
-    """SIGKILL pid 1, and with it all that is in its namespace; return when it is gone."""
+    """SIGKILL pid 1, and with it all that is in its namespace; return when it is gone.
+
+    It is gone when the last process of the namespace is, the frozen ones included.
+    """
     try:
         handle = os.pidfd_open(init.pid)
     except ProcessLookupError:
@@ -144,7 +152,12 @@ async def kill(init: Init) -> None:
         try:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-            await asyncio.wait_for(gone.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                while not gone.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(gone.wait(), THAW_EVERY)
+                    if init.freezer and not gone.is_set():
+                        await asyncio.to_thread(cgroups.thaw, Path(init.freezer))
         except TimeoutError:
             raise RetryLater(f"process {init.pid} does not end after SIGKILL") from None
         finally:

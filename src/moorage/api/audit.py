@@ -1,0 +1,48 @@
+"""The audit log: a line for every request of a known caller that meant to change something."""
+
+from __future__ import annotations
+
+import datetime
+from urllib.parse import quote
+
+import structlog
+
+from moorage.api.answers import Answer
+from moorage.api.context import CHANGING, Context
+from moorage.model.event import Record
+from moorage.services import AuditService
+
+MOST_PATH, MOST_REASON = 500, 1000
+"""Characters. A tenant chooses what stands in both."""
+
+_log = structlog.get_logger("moorage.api")
+
+
+async def record(audit: AuditService, asked: Context, answer: Answer) -> None:
+    """Write down what came of a request, before its answer goes out.
+
+    What it changed is changed: a log that can't be written must not make an error of it.
+    Neither the query nor the body is written down, and no header.
+    """
+    caller = asked.caller
+    if caller is None or asked.method not in CHANGING:
+        return
+    try:
+        await audit.record(
+            Record(
+                at=datetime.datetime.now(datetime.UTC),
+                request_id=asked.request_id,
+                user_id=caller.user_id,
+                user_name=caller.user_name,
+                project_id=caller.project_id,
+                method=asked.method,
+                path=quote(asked.path[:MOST_PATH])[:MOST_PATH],
+                address=asked.address,
+                status=answer.status_code,
+                reason=answer.reason[:MOST_REASON] if answer.reason else None,
+            )
+        )
+    except Exception:
+        _log.exception(
+            "not in the audit log", request_id=asked.request_id, status=answer.status_code
+        )

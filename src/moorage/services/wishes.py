@@ -1,0 +1,278 @@
+"""What a request makes wanted: pure functions from a cluster to the cluster as it is wanted.
+
+They run within the transaction that writes the wish down, so each sees what was wished
+before it: two changes of one cluster come one after the other, and the conductor goes for
+what is wanted last. Only a cluster that is being deleted takes no wish any more.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from moorage.model.cluster import Cluster, Rotation
+from moorage.model.errors import Conflict, Invalid, NotFound
+from moorage.model.node import Flavor, Role
+from moorage.model.nodegroup import NodeGroup
+from moorage.model.status import ClusterStatus
+from moorage.model.template import ClusterTemplate
+from moorage.services import rules
+
+
+def group_of(cluster: Cluster, ident: str | None) -> NodeGroup:
+    """The group with that uuid or name; None: the default workers. Raises NotFound."""
+    if ident is None:
+        return cluster.default_worker
+    for group in cluster.groups:
+        if ident in {group.uuid, group.name}:
+            return group
+    raise NotFound(f"Cluster {cluster.name} has no node group {rules.shown(ident)}.")
+
+
+def changed(cluster: Cluster, what: str) -> Cluster:
+    """The cluster on its way to something else; `what` says to what, in one sentence.
+
+    Raises Conflict once it is being deleted.
+    """
+    if cluster.status.deleting:
+        raise Conflict(f"Cluster {cluster.name} is being deleted.")
+    return replace(
+        cluster,
+        status=_under_way(cluster.status),
+        status_reason=what,
+        deadline=deadline(cluster.create_timeout),
+        fallback=None,
+    )
+
+
+def _under_way(status: ClusterStatus) -> ClusterStatus:
+    """What was never whole is still being created."""
+    created = status.verb != "CREATE" or status.complete
+    return ClusterStatus.UPDATE_IN_PROGRESS if created else ClusterStatus.CREATE_IN_PROGRESS
+
+
+def deleted(cluster: Cluster) -> Cluster:
+    """Always possible, and asking again changes nothing."""
+    if cluster.status is ClusterStatus.DELETE_IN_PROGRESS:
+        return cluster
+    return replace(
+        cluster,
+        status=ClusterStatus.DELETE_IN_PROGRESS,
+        status_reason="delete",
+        deadline=deadline(cluster.create_timeout),
+    )
+
+
+def resized(
+    cluster: Cluster,
+    ident: str | None,
+    count: int,
+    remove: Sequence[str] = (),
+    *,
+    rollback: bool = False,
+) -> Cluster:
+    """A group with `count` nodes, those in `remove` (names or addresses) not among them.
+
+    Where fewer are wanted than are left, the youngest go too; where more, new ones come,
+    with numbers that no node of the group has had in this wish. Raises NotFound, Invalid,
+    or Conflict beyond the group's own bounds.
+    """
+    group = group_of(cluster, ident)
+    _refuse_out_of_bounds(group, count)
+    gone = {_number_of(group, node) for node in remove}
+    kept = tuple(number for number in group.ordinals if number not in gone)
+    if len(group.ordinals) == count and not gone and not cluster.status.failed:
+        return cluster
+    if len(kept) < count:
+        kept += _free_numbers(group.ordinals, count - len(kept))
+    after = _touched(group, ordinals=kept[:count])
+    without = f", without {', '.join(sorted(remove))}" if remove else ""
+    what = f"resize: {group.name} from {group.node_count} to {count}{without}"
+    wanted = changed(cluster, what)
+    return replace(
+        wanted, groups=_with(cluster, after), fallback=cluster.groups if rollback else None
+    )
+
+
+def _refuse_out_of_bounds(group: NodeGroup, count: int) -> None:
+    if group.status.deleting:
+        raise Conflict(f"Node group {group.name} is being deleted.")
+    if group.kind is Role.MASTER:
+        rules.master_count(count)
+    most = group.max_node_count
+    if count < group.min_node_count or (most is not None and count > most):
+        raise Conflict(
+            f"Node group {group.name} can't have {count} nodes: min_node_count is "
+            f"{group.min_node_count}, max_node_count {'not set' if most is None else most}."
+        )
+
+
+def _number_of(group: NodeGroup, node: str) -> int:
+    for number, name in zip(group.ordinals, group.nodes, strict=True):
+        if node in {name, group.addresses.get(name)}:
+            return number
+    known = ", ".join(group.nodes) or "none"
+    raise Invalid(
+        f"Node group {group.name} has no node {rules.shown(node)}; it has: {known}.",
+        field="nodes_to_remove",
+    )
+
+
+def _free_numbers(taken: Sequence[int], count: int) -> tuple[int, ...]:
+    """The lowest ones."""
+    free = (number for number in range(len(taken) + count) if number not in taken)
+    return tuple(sorted(free)[:count])
+
+
+def with_group(cluster: Cluster, group: NodeGroup) -> Cluster:
+    """The cluster with one more group. Raises Conflict where its name is taken."""
+    for other in cluster.groups:
+        if other.name == group.name:
+            raise Conflict(
+                f"Cluster {cluster.name} has a node group {group.name} ({other.status})."
+            )
+    wanted = changed(
+        cluster, f"add node group {group.name}: {group.node_count} {group.flavor.name}"
+    )
+    return replace(wanted, groups=(*cluster.groups, group))
+
+
+def without_group(cluster: Cluster, ident: str) -> Cluster:
+    """The cluster without it; it goes when its nodes are gone. Invalid for a default group."""
+    group = group_of(cluster, ident)
+    if group.is_default:
+        raise Invalid(
+            f"{group.name} is a default node group: it goes with its cluster, and not alone.",
+            field="nodegroup",
+        )
+    if group.status.deleting:
+        return cluster
+    gone = replace(group, status=ClusterStatus.DELETE_IN_PROGRESS, updated_at=_now())
+    wanted = changed(cluster, f"delete node group {group.name}")
+    return replace(wanted, groups=_with(cluster, gone))
+
+
+def with_changed_group(cluster: Cluster, ident: str, after: NodeGroup) -> Cluster:
+    """The cluster with `after` in place of a group: bounds, node labels and taints change."""
+    group = group_of(cluster, ident)
+    if after == group:
+        return cluster
+    _refuse_out_of_bounds(after, after.node_count)
+    return replace(
+        changed(cluster, f"update node group {group.name}"),
+        groups=_with(cluster, _touched(after)),
+    )
+
+
+def upgraded(
+    cluster: Cluster,
+    template: ClusterTemplate,
+    former: ClusterTemplate | None,
+    flavors: Mapping[str, Flavor],
+    *,
+    ident: str | None = None,
+    batch_size: int = 1,
+) -> Cluster:
+    """The cluster by another template, its nodes renewed a batch at a time.
+
+    As upstream: the default groups go together; another group follows alone, to the
+    cluster's own template. What a group had from the former template it has from this
+    one; what it had been given itself stays. Asking again for what is wanted already
+    goes on with what is on hold. `flavors`: those of the template, by name. Raises
+    Conflict for another COE, or a template that a group can't go to.
+    """
+    if template.coe != cluster.coe:
+        raise Conflict(
+            f"Cluster {cluster.name} is of {cluster.coe}, and the template of {template.coe}."
+        )
+    one = group_of(cluster, ident)
+    if not one.is_default and template.uuid != cluster.template_uuid:
+        raise Conflict(
+            f"Node group {one.name} can be upgraded only to its cluster's own template, "
+            f"{cluster.template_uuid}: upgrade the cluster first."
+        )
+    chosen = [group for group in cluster.groups if group.is_default] if one.is_default else [one]
+    wanted = changed(cluster, f"upgrade: {_names(chosen)} to template {_called(template)}")
+    groups = cluster.groups
+    for group in chosen:
+        groups = _put(groups, _by_template(group, template, former, flavors))
+    if one.is_default:
+        labels = _upgraded_labels(cluster.labels, template, former)
+        wanted = replace(wanted, template_uuid=template.uuid, labels=labels)
+    return replace(wanted, groups=groups, batch_size=batch_size)
+
+
+def _by_template(
+    group: NodeGroup,
+    template: ClusterTemplate,
+    former: ClusterTemplate | None,
+    flavors: Mapping[str, Flavor],
+) -> NodeGroup:
+    master = group.kind is Role.MASTER
+    flavor, image = group.flavor, group.image_id
+    given = template.master_flavor_id if master else template.flavor_id
+    if former is not None:
+        had = former.master_flavor_id if master else former.flavor_id
+        flavor = flavors[given] if flavor.name == had else flavor
+        if image == former.options.get("image_id"):
+            offered = template.options.get("image_id")
+            image = str(offered) if offered is not None else None
+    labels = _upgraded_labels(group.labels, template, former)
+    return _touched(
+        group, template_uuid=template.uuid, flavor=flavor, image_id=image, labels=labels
+    )
+
+
+def _upgraded_labels(
+    labels: Mapping[str, str], template: ClusterTemplate, former: ClusterTemplate | None
+) -> dict[str, str]:
+    old = former.labels if former is not None else {}
+    own = {key: value for key, value in labels.items() if old.get(key) != value}
+    return {**template.labels, **own}
+
+
+def rotating_ca(cluster: Cluster) -> Cluster:
+    """The cluster on its way to another CA. While one is being exchanged, nothing changes."""
+    if cluster.rotation is not None:
+        return cluster
+    return replace(changed(cluster, "rotate the CA"), rotation=Rotation.TRUST)
+
+
+def with_new_credentials(cluster: Cluster) -> Cluster:
+    """What members join with is exchanged."""
+    return replace(changed(cluster, "rotate credentials"), credentials=cluster.credentials + 1)
+
+
+def deadline(minutes: int) -> datetime.datetime:
+    return _now() + datetime.timedelta(minutes=minutes)
+
+
+def _touched(group: NodeGroup, **values: object) -> NodeGroup:
+    return replace(
+        group,
+        status=_under_way(group.status),
+        status_reason=None,
+        updated_at=_now(),
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def _with(cluster: Cluster, after: NodeGroup) -> tuple[NodeGroup, ...]:
+    return _put(cluster.groups, after)
+
+
+def _put(groups: Collection[NodeGroup], after: NodeGroup) -> tuple[NodeGroup, ...]:
+    return tuple(after if group.uuid == after.uuid else group for group in groups)
+
+
+def _names(groups: Sequence[NodeGroup]) -> str:
+    return " and ".join(group.name for group in groups)
+
+
+def _called(template: ClusterTemplate) -> str:
+    return template.name or template.uuid
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

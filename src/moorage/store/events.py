@@ -1,0 +1,110 @@
+"""What happened to each cluster, kept for a while, also after the cluster is gone."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select
+
+from moorage.model.errors import NotFound
+from moorage.model.event import Event, EventKind
+from moorage.model.page import Page
+from moorage.store.engine import Database
+from moorage.store.numbered import numbered_page
+from moorage.store.scope import Scope
+from moorage.store.tables import Instant, events
+
+MOST = 2000
+"""Of one cluster; older ones are forgotten."""
+PRUNED_EVERY = 100
+"""Rows. To forget is a search; one in so many writes pays for it."""
+KEPT = datetime.timedelta(days=30)
+"""How long the story of a cluster that is gone is kept."""
+
+_INSERT = events.insert()
+_NEWEST = (
+    select(events.c.id)
+    .where(events.c.cluster_uuid == bindparam("cluster"))
+    .order_by(events.c.id.desc())
+    .limit(1)
+    .offset(MOST)
+)
+
+
+class Events:
+    """`store.events`. They are written by those who write the clusters: `append`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list(self, cluster_uuid: str, scope: Scope, page: Page) -> list[Event]:
+        """The oldest first, unless the page says otherwise. The marker is an event's id.
+
+        Raises Invalid; NotFound where nothing is known of such a cluster.
+        """
+        query = select(events).where(events.c.cluster_uuid == cluster_uuid)
+        if scope.project_id is not None:
+            query = query.where(events.c.project_id == scope.project_id)
+
+        def work(connection: Connection) -> list[Event]:
+            if connection.execute(query.limit(1)).first() is None:
+                raise NotFound(f"Cluster {cluster_uuid} could not be found.")
+            return [_event(row) for row in numbered_page(connection, query, events, page)]
+
+        return await self._database.read(work)
+
+
+def append(
+    connection: Connection, cluster_uuid: str, project_id: str, new: Iterable[Event]
+) -> None:
+    """Write events down, in the transaction that makes them true."""
+    rows = [
+        {
+            "cluster_uuid": cluster_uuid,
+            "project_id": project_id,
+            "kind": event.kind.value,
+            "what": event.what,
+            "at": event.at,
+            "turn": event.turn,
+            "seconds": event.seconds,
+            "cause": event.cause,
+            "ok": event.ok,
+        }
+        for event in new
+    ]
+    if not rows:
+        return
+    last = connection.execute(_INSERT.values(rows[0]).returning(events.c.id)).scalar_one()
+    if rows[1:]:
+        connection.execute(_INSERT, rows[1:])
+    if last % PRUNED_EVERY < len(rows):
+        _prune(connection, cluster_uuid)
+
+
+def said(what: str, by: str) -> Event:
+    """The event of a wish: what is wanted now, and who said so."""
+    return Event(EventKind.REQUEST, what, Instant.now(), cause=f"asked by {by}")
+
+
+def _prune(connection: Connection, cluster_uuid: str) -> None:
+    oldest = connection.scalar(_NEWEST, {"cluster": cluster_uuid})
+    if oldest is not None:
+        connection.execute(
+            events.delete().where(events.c.cluster_uuid == cluster_uuid, events.c.id <= oldest)
+        )
+    connection.execute(events.delete().where(events.c.at < Instant.now() - KEPT))
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        id=row.id,
+        kind=EventKind(row.kind),
+        what=row.what,
+        at=row.at,
+        turn=row.turn,
+        seconds=row.seconds,
+        cause=row.cause,
+        ok=row.ok,
+    )
