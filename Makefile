@@ -45,6 +45,7 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 	@echo "==> tests on real engines, one after the other"; $(BIN)/pytest -m real --durations=10
 
 bench: install ## Speed and memory against plain scripts, as a table (docs/performance.md)
+	@command -v wrk >/dev/null || apt-get -qq -y install wrk >/dev/null
 	@$(BIN)/python -m bench
 
 ##@ Install it

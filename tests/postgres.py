@@ -28,7 +28,8 @@ FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_conn
 class PostgresServer:
     """`postgres` over `directory`, as a child of this process, with which it dies."""
 
-    def __init__(self, binaries: Path, directory: Path) -> None:
+    def __init__(self, binaries: Path, directory: Path, *, durable: bool = False) -> None:
+        self._settings = ("max_connections=60",) if durable else FAST
         self._binaries = binaries
         self._directory = directory
         self._data = directory / "data"
@@ -51,7 +52,7 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        settings = (f"port={self.port}", "listen_addresses=127.0.0.1", *FAST)
+        settings = (f"port={self.port}", "listen_addresses=127.0.0.1", *self._settings)
         log = self._directory / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -121,13 +122,13 @@ class PostgresServer:
 
 
 @contextmanager
-def private_server() -> Iterator[PostgresServer]:
-    """Skips the test where the package is missing."""
+def private_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Skips the test where the package is missing. `durable`: it syncs, as the real ones do."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not binaries:
         pytest.skip("the package postgresql is not installed (scripts/packages installs it)")
     with tempfile.TemporaryDirectory(prefix="moorage-postgres-") as directory:
-        server = PostgresServer(binaries[-1].parent, Path(directory))
+        server = PostgresServer(binaries[-1].parent, Path(directory), durable=durable)
         server.make()
         server.start()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -34,17 +35,19 @@ def whole(count):
 
 
 made = whole(1)
-api.update_cluster(cluster.id, node_count=2)
+before = made.node_count
+api.update_cluster(made, node_count=2)
 grown = whole(2)
 said = {
     "templates": [t.name for t in api.cluster_templates()],
     "clusters": [c.name for c in api.clusters()],
-    "found": api.find_cluster("sdk").id == cluster.id,
+    "found": api.find_cluster("sdk").uuid == cluster.uuid,
     "missing": api.find_cluster("nowhere"),
-    "counts": [made.node_count, grown.node_count],
+    "counts": [before, grown.node_count],
     "address": grown.api_address,
     "ca": api.get_cluster_certificate(cluster.id).pem.splitlines()[0],
-    "renamed": api.update_cluster_template(template.id, name="other").name,
+    "renamed": api.update_cluster_template(
+        api.get_cluster_template(template.id), name="other").name,
 }
 api.delete_cluster(cluster.id)
 for _ in range(600):
@@ -57,18 +60,13 @@ print(json.dumps(said))
 """
 
 LIST = """
-import json, openstack, sys
-cloud = openstack.connect(
-    auth_type="v3applicationcredential",
-    auth=dict(auth_url=sys.argv[1], application_credential_id=sys.argv[2],
-              application_credential_secret=sys.argv[3]),
-    region_name="RegionOne")
-api = cloud.container_infrastructure_management
+import json, openstack
+api = openstack.connect(cloud="app").container_infrastructure_management
 refused = ""
 try:
     api.create_cluster_template(name="app", coe="swarm")
 except openstack.exceptions.HttpException as error:
-    refused = error.http_status
+    refused = error.status_code
 print(json.dumps({"templates": [t.name for t in api.cluster_templates()], "refused": refused}))
 """
 
@@ -108,7 +106,17 @@ def test_an_application_credential_may_what_its_roles_may(
     tenant = install.tenant(f"app-{role}")
     tenant.make_template("seen")
     shell = Shell(tenant, tmp_path_factory.mktemp("user"))
-    said = shell.python(LIST, tenant.credentials.auth_url, *application_credential(tenant, role))
+    ident, secret = application_credential(tenant, role)
+    cloud = {
+        "auth_type": "v3applicationcredential",
+        "auth": {
+            "auth_url": tenant.credentials.auth_url,
+            "application_credential_id": ident,
+            "application_credential_secret": secret,
+        },
+    }
+    shell.clouds.write_text(json.dumps({"clouds": {"app": cloud}}))  # YAML as well
+    said = shell.python(LIST)
     assert said["refused"] == refused
     assert said["templates"] == (["seen", "app"] if role == "member" else ["seen"])
 
