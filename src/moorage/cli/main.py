@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from moorage.cli import clusters, templates
+from moorage.cli import changes, clusters, records, story, templates
 from moorage.cli.failure import MEANINGS, Code, Failure
 from moorage.cli.options import OutputAs, State
 from moorage.cli.screen import Output, Progress, complain, say, show_json, teach
@@ -34,7 +34,16 @@ app = typer.Typer(
     + f"\n\n\b\nExit codes:\n{CODES}",
 )
 app.add_typer(clusters.commands, name="cluster")
+clusters.commands.add_typer(changes.commands)
+clusters.commands.add_typer(story.commands)
 app.add_typer(templates.commands, name="template")
+app.add_typer(records.catalogue, name="catalogue")
+app.command(
+    help=teach(
+        "List every request that meant to change something: who, what, from where, outcome.",
+        "moorage audit -o json",
+    )
+)(records.audit)
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 

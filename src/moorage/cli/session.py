@@ -93,16 +93,17 @@ class Service:
             raise failure_of(answer.status_code, _json(answer), url)
         return _json(answer) if answer.content else None
 
-    def every(self, path: str, collection: str) -> list[dict[str, Any]]:
-        """All items of a list, page after page."""
+    def every(self, path: str, collection: str, *, key: str = "uuid") -> list[dict[str, Any]]:
+        """All items of a list, page after page. `key`: the field that names one."""
         items: list[dict[str, Any]] = []
+        first = f"{path}{'&' if '?' in path else '?'}limit={PAGE}"
         marker = ""
         while True:
-            page = self.call("GET", f"{path}?limit={PAGE}{marker}")[collection]
+            page = self.call("GET", f"{first}{marker}")[collection]
             items += page
             if len(page) < PAGE:
                 return items
-            marker = f"&marker={page[-1]['uuid']}"
+            marker = f"&marker={page[-1][key]}"
 
 
 def container_infra(cloud: Cloud) -> Service:

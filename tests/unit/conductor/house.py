@@ -141,7 +141,8 @@ class House:
             **counts,
             **{"uuid": str(uuid.uuid4()), "name": name, "deadline": soon(hours=1), **fields},
         )
-        cluster = dataclasses.replace(cluster, template_uuid=template.uuid)
+        groups = (dataclasses.replace(g, template_uuid=template.uuid) for g in cluster.groups)
+        cluster = dataclasses.replace(cluster, template_uuid=template.uuid, groups=tuple(groups))
         return await self.store.clusters.add(
             cluster, KeyPair(b"certificate", b"key"), LIMITS, by="u"
         )
