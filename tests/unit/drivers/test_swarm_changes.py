@@ -37,10 +37,8 @@ def plan(spec: ClusterSpec, seen: SwarmObserved) -> str:
 
 
 def with_gpus(seen: SwarmObserved | None = None) -> SwarmObserved:
-    given = {"labels": labels(GPU)}
-    return with_members(
-        seen or whole(1, 2, GPU), member("gpu-0", **given), member("gpu-1", **given)
-    )
+    given = [member(name, labels=labels(GPU)) for name in GPU.nodes]
+    return with_members(seen or whole(1, 2, GPU), *given)
 
 
 # Groups
