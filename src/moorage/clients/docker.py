@@ -266,9 +266,9 @@ class Engine:
                         },
                         data=json.dumps(dict(seen.spec)),
                         headers={"content-type": "application/json"},
-                    ),
+                    ) as answer,
                 ):
-                    pass
+                    await answer.read()
             except EngineRefused as refusal:
                 if last or OUT_OF_SEQUENCE not in refusal.reason:
                     raise

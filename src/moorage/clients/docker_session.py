@@ -5,16 +5,20 @@ What `clients.docker` asks engines with; it has the reasons.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiodocker
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
+from moorage.clients.docker_wire import plain
 from moorage.model.ports import Authority, KeyPair
 
 if TYPE_CHECKING:
@@ -23,8 +27,15 @@ if TYPE_CHECKING:
 NAME = "moorage-conductor"
 """The common name that engines see."""
 ANSWER_BYTES = 4 << 20
-ARCHIVE = "application/x-tar"
-IDLE_SECONDS = 5.0
+ANSWER_OBJECTS = 1 << 17
+"""Objects and lists in an answer. To parse 4 MiB of nothing else takes a second and 100 MB."""
+READABLE = ("application/json", "text/plain")
+"""What aiodocker reads to its end. It would unpack an archive, and leave the rest unread."""
+IDLE_SECONDS = 1.0
+GOODBYE_SECONDS = 0.1
+"""For the engine to end a connection that we have closed; until then it may go on sending."""
+MOST_QUEUED = 16
+"""Answers on one connection that nobody has taken yet. An honest engine gives one a question."""
 RENEW_SECONDS = 3600.0
 """Long before a client certificate ends."""
 
@@ -33,8 +44,28 @@ class Untrusted(aiohttp.ClientError):
     """An answer that no Docker Engine gives."""
 
 
+class Wire(ResponseHandler):
+    """One connection, which ends where much more comes than was asked for, whatever it is."""
+
+    _received = 0
+
+    def set_response_params(self, **params: Any) -> None:
+        self._received = 0  # a question is about to be asked
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        much = self._received > 2 * ANSWER_BYTES or len(self._buffer) > MOST_QUEUED
+        if much and self.transport is not None:
+            self.transport.abort()
+
+
 class Answer(aiohttp.ClientResponse):
-    """Goes where it was sent only, and is read up to a bound only (streams are not bounded)."""
+    """Goes where it was sent only, and is read up to a bound only.
+
+    A stream that may be longer needs a session of another kind.
+    """
 
     revision = ""
     """What the certificate says (`Authority.revision`) of the connection that it came by."""
@@ -45,20 +76,29 @@ class Answer(aiohttp.ClientResponse):
         await super().start(connection)
         if self.status in {301, 302, 303, 307, 308}:
             raise Untrusted(f"answered with a redirect ({self.status})")
-        if self.content_type == ARCHIVE:
-            raise Untrusted("answered with an archive")  # which aiodocker would open
+        if self.content_type not in READABLE and not self.content.at_eof():
+            what = plain(self.content_type, 60)
+            raise Untrusted(f"did not answer as a Docker Engine does ({what})")
         return self
 
     async def read(self) -> bytes:
         if self._body is None:
-            body = bytearray()
-            async for chunk in self.content.iter_any():
-                body += chunk
-                if len(body) > ANSWER_BYTES:
-                    self.close()
-                    raise Untrusted(f"answered with more than {ANSWER_BYTES >> 20} MiB")
-            self._body = bytes(body)
+            try:
+                self._body = await self._bounded()
+            except BaseException:
+                self.close()  # nobody else does it soon
+                raise
         return await super().read()
+
+    async def _bounded(self) -> bytes:
+        body = bytearray()
+        async for chunk in self.content.iter_any():
+            body += chunk
+            if len(body) > ANSWER_BYTES:
+                raise Untrusted(f"answered with more than {ANSWER_BYTES >> 20} MiB")
+        if body.count(b"{") + body.count(b"[") > ANSWER_OBJECTS:
+            raise Untrusted(f"answered with more than {ANSWER_OBJECTS} objects")
+        return bytes(body)
 
 
 class Docker(aiodocker.Docker):
@@ -112,6 +152,8 @@ def _http(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
         ssl=tls, keepalive_timeout=IDLE_SECONDS, use_dns_cache=False, limit=0
     )
+    connector._factory = cast(Any, partial(Wire, loop=asyncio.get_running_loop()))
+    connector._ssl_shutdown_timeout = GOODBYE_SECONDS  # as an argument, aiohttp warns of it
     return aiohttp.ClientSession(
         connector=connector,
         response_class=Answer,

@@ -101,4 +101,5 @@ MOST_MEMBERS = 1000
 MemberList: TypeAdapter[list[SwarmMember]] = TypeAdapter(
     Annotated[list[SwarmMember], Field(max_length=MOST_MEMBERS)]
 )
-TaskList = TypeAdapter(list[Task])
+MOST_TASKS = 10_000
+TaskList: TypeAdapter[list[Task]] = TypeAdapter(Annotated[list[Task], Field(max_length=MOST_TASKS)])

@@ -21,12 +21,13 @@ SPEC = NodeSpec(
     expose=2376,
 )
 MARKS = Marks.of(SPEC, install="abc", slot=17, index=0)
+PLACE = Place(Path("/nodes/demo"), NodeRef(SPEC.owner, SPEC.name))
 
 
 def test_the_marks_survive_the_way_through_the_bundle(tmp_path: Path) -> None:
     place = Place(tmp_path, NodeRef(SPEC.owner, SPEC.name))
     place.directory.mkdir()
-    place.write(bundle.config(SPEC, MARKS))
+    place.write(bundle.config(PLACE, SPEC, MARKS))
     assert place.marks() == MARKS
 
 
@@ -42,20 +43,21 @@ def test_marks_that_are_not_ours_are_none(tmp_path: Path, text: str) -> None:
 
 
 def test_a_node_is_limited_by_its_flavor_and_lives_in_its_clusters_ids() -> None:
-    linux = bundle.config(SPEC, MARKS)["linux"]
+    linux = bundle.config(PLACE, SPEC, MARKS)["linux"]
     assert linux["resources"]["memory"] == {"limit": 1024 * 2**20}
     assert linux["resources"]["cpu"] == {"quota": 200_000, "period": 100_000}
     assert linux["resources"]["pids"] == {"limit": 4096}
     assert linux["uidMappings"] == [{"containerID": 0, "hostID": subid(17), "size": 65536}]
     assert linux["gidMappings"] == linux["uidMappings"]
-    assert {n["type"] for n in linux["namespaces"]} == set(bundle.NAMESPACES)
+    namespaces = {namespace["type"]: namespace.get("path") for namespace in linux["namespaces"]}
+    assert namespaces == {"user": str(PLACE.userns), **dict.fromkeys(bundle.NAMESPACES)}
     assert linux["resources"]["devices"][0] == {"allow": False, "access": "rwm"}
 
 
 def test_what_is_bound_from_the_machine_is_read_only_and_short() -> None:
     bound = {
         m["source"]: m["options"]
-        for m in bundle.config(SPEC, MARKS)["mounts"]
+        for m in bundle.config(PLACE, SPEC, MARKS)["mounts"]
         if m["type"] == "bind"
     }
     assert set(bound) <= {"/usr", "/etc/ssl/certs"}

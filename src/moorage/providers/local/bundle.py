@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
-import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from moorage.providers.local import cgroups
 from moorage.providers.local.place import Marks, Place
 from moorage.providers.local.slots import SUBIDS, subid
 
-NAMESPACES = ("user", "pid", "network", "mount", "uts", "ipc", "cgroup")
+NAMESPACES = ("pid", "network", "mount", "uts", "ipc", "cgroup")
 CAPABILITIES = tuple(
     f"CAP_{name}"
     for name in """
@@ -41,7 +39,6 @@ DEVICES = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2))
 """null, zero, full, random, urandom, tty, ptmx."""
 PTS_MAJOR = 136
 CPU_PERIOD = 100_000
-OPEN_FILES = 1_048_576
 
 DIRECTORIES = (
     *("dev", "etc", "etc/alternatives", "etc/ssl/certs", "home", "mnt", "opt", "proc", "root"),
@@ -51,11 +48,10 @@ LINKS = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib64")} | {"va
 TRUST = Path("/etc/ssl/certs")
 
 
-def config(spec: NodeSpec, marks: Marks) -> dict[str, Any]:
+def config(place: Place, spec: NodeSpec, marks: Marks) -> dict[str, Any]:
     """The bundle's `config.json` (OCI runtime specification 1.0)."""
     quiet = ["nosuid", "noexec", "nodev"]
     mapping = [{"containerID": 0, "hostID": subid(marks.slot), "size": SUBIDS}]
-    files = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     return {
         "ociVersion": "1.0.2",
         "annotations": marks.annotations(),
@@ -74,7 +70,6 @@ def config(spec: NodeSpec, marks: Marks) -> dict[str, Any]:
             "capabilities": {
                 kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")
             },
-            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": files, "soft": files}],
         },
         "mounts": [
             _mount("/proc", "proc"),
@@ -92,7 +87,10 @@ def config(spec: NodeSpec, marks: Marks) -> dict[str, Any]:
             *([_bound(str(TRUST))] if TRUST.exists() else []),
         ],
         "linux": {
-            "namespaces": [{"type": name} for name in NAMESPACES],
+            "namespaces": [
+                {"type": "user", "path": str(place.userns)},
+                *({"type": name} for name in NAMESPACES),
+            ],
             "uidMappings": mapping,
             "gidMappings": mapping,
             "cgroupsPath": cgroups.path(marks.install, marks.owner, marks.node),
@@ -126,7 +124,7 @@ def _device(major: int, minor: int) -> dict[str, Any]:
 
 
 def lay_root(place: Place, spec: NodeSpec, marks: Marks, resolvers: str) -> None:
-    """Make the private root of a node that never ran.
+    """Make the private root of a node that has none. Nothing may be at `place.draft`.
 
     It is built beside its final place and renamed into it: a root that exists is
     whole. It is not touched again, for from its first start on it is the tenant's,
@@ -135,7 +133,6 @@ def lay_root(place: Place, spec: NodeSpec, marks: Marks, resolvers: str) -> None
     if place.root.exists():
         return
     draft = place.draft
-    shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o755)
     for name in DIRECTORIES:
         (draft / name).mkdir(parents=True, exist_ok=True)

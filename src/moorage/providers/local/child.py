@@ -32,7 +32,7 @@ async def output(
 ) -> tuple[int, bytes, bytes]:
     """Run it to its end; its exit code, stdout and stderr.
 
-    `most` bytes of each are kept, the rest is read and forgotten. Raises TimeoutError.
+    At most `most` bytes of each: who prints more finds the pipe closed. Raises TimeoutError.
     """
     with _file_of(stdin) as source:
         process = subprocess.Popen(  # noqa: ASYNC220 - it only forks
@@ -43,6 +43,18 @@ async def output(
             _bounded(process.stdout, most), _bounded(process.stderr, most), ended.wait()
         )
         return process.wait(), out, err
+
+
+@asynccontextmanager
+async def standing(argv: Sequence[str]) -> AsyncIterator[int]:
+    """Its pid, from the first byte that it prints on (or from its end, if it prints none)."""
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(  # noqa: ASYNC220
+        argv, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing
+    )
+    async with _awaited(process):
+        await _bounded(process.stdout, 1)
+        yield process.pid
 
 
 @asynccontextmanager
@@ -82,7 +94,7 @@ async def _bounded(pipe: IO[bytes] | None, most: int) -> bytes:
     )
     kept = bytearray()
     try:
-        while chunk := await reader.read(65536):
+        while len(kept) < most and (chunk := await reader.read(65536)):
             kept += chunk[: most - len(kept)]
     finally:
         transport.close()

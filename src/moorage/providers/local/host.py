@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moorage.clients.docker_wire import plain
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Completed
 from moorage.providers.local.runtime import Runc
@@ -44,7 +45,7 @@ class LocalHost:
     async def put(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         done = await self.run(["/bin/sh", "-c", PUT, "put", path, f"{mode:o}"], stdin=data)
         if done.returncode:
-            why = done.stderr.decode(errors="replace").strip()
+            why = plain(done.stderr.decode(errors="replace"), 300)
             raise RetryLater(f"{path} could not be written on {self._name}: {why}")
 
     def _require(self) -> None:

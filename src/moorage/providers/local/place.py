@@ -88,6 +88,11 @@ class Place:
         return self.directory / "root.draft"
 
     @property
+    def userns(self) -> Path:
+        """Leads to its user namespace while runc makes it, and is not there else."""
+        return self.directory / "userns"
+
+    @property
     def config(self) -> Path:
         return self.directory / "config.json"
 

@@ -2,7 +2,8 @@
 
 Made:        directory -> slot -> marks -> network -> root -> runc create -> cgroup ->
              link -> runc start -> port
-Taken away:  processes -> link -> root -> (the last node: network, slot) -> marks -> directory
+Taken away:  processes -> cgroups -> link -> root -> (the last node: network, slot) ->
+             marks -> directory
 
 Killed after any arrow, the node is still listed by `observe` (as BROKEN or STOPPED),
 and `ensure` or `delete` goes on from there. Choosing a slot and an index, and closing
@@ -23,7 +24,7 @@ from weakref import WeakValueDictionary
 from moorage.model.errors import NoRoom
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
-from moorage.providers.local import bundle, cgroups, trees
+from moorage.providers.local import bundle, cgroups, trees, userns
 from moorage.providers.local.host import LocalHost
 from moorage.providers.local.place import Marks, Place, Places, promised_mib
 from moorage.providers.local.runtime import Init, Runc
@@ -141,9 +142,9 @@ class LocalProvider:
         if marks is None or spec.revision in {"", marks.revision}:
             return marks
         self._refuse_memory(spec, spec.flavor.memory_mib - marks.memory_mib)
-        await self._runc.destroy(place.container)
+        await self._end(place)
         marks = Marks.of(spec, install=self._install, slot=marks.slot, index=marks.index)
-        place.write(bundle.config(spec, marks))
+        place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
         return marks
 
@@ -166,15 +167,17 @@ class LocalProvider:
         place.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         slot = self._slots.claim(place.home)
         marks = Marks.of(spec, install=self._install, slot=slot, index=index)
-        place.write(bundle.config(spec, marks))
+        place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
         return marks
 
     async def _boot(self, place: Place, spec: NodeSpec, marks: Marks) -> None:
-        await self._runc.destroy(place.container)  # what a reboot or a crash left of it
+        group = await self._end(place)  # what a reboot or a crash left of it
+        if not place.root.exists():
+            await trees.remove(place.draft)
         await asyncio.to_thread(bundle.lay_root, place, spec, marks, bundle.resolvers())
-        init = await self._runc.create(place.container, place.directory)
-        group = cgroups.path(self._install, spec.owner, spec.name)
+        async with userns.lent(place.userns, subid(marks.slot)):
+            init = await self._runc.create(place.container, place.directory)
         cgroups.hand_over(group, subid(marks.slot))
         await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
         await self._runc.start(place.container, place.directory)
@@ -182,13 +185,15 @@ class LocalProvider:
     async def _delete(self, place: Place) -> Marks | None:
         """Delete it, and tell what was written on it."""
         ref, marks = place.ref, place.marks()
-        await self._runc.destroy(place.container)
-        group = cgroups.path(self._install, ref.owner, ref.name)
-        await cgroups.remove(group)
+        await cgroups.remove(await self._end(place))
         if marks and self._slots.holds(marks.slot, place.home):
             await self._network.detach(marks.slot, marks.index)
-        # But not its marks. It has no process left, so nothing is mounted.
-        await trees.remove(place.root, place.draft)
+        # Not its marks yet. It has no process left, so nothing is mounted; and half a root,
+        # should this be cut off, is not called a root.
+        await trees.remove(place.draft)
+        with contextlib.suppress(FileNotFoundError):
+            place.root.rename(place.draft)
+        await trees.remove(place.draft)
         async with self._one_at_a_time(ref.owner):
             if self._places.all(ref.owner) == [place]:
                 await self._leave(place, marks)
@@ -198,6 +203,13 @@ class LocalProvider:
                 place.home.rmdir()
         self._promised.pop(ref, None)
         return marks
+
+    async def _end(self, place: Place) -> str:
+        """End all that runs of the node; its cgroup, which is still there."""
+        await self._runc.destroy(place.container)
+        group = cgroups.path(self._install, place.ref.owner, place.ref.name)
+        await cgroups.clear(group)
+        return group
 
     async def _leave(self, place: Place, marks: Marks | None) -> None:
         """Close what the cluster had on this machine, before its last node's marks go."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ LOG = "runc.log"
 OUTPUT_BYTES = 1 << 20
 PATIENCE = 30.0
 """Seconds that runc may take for anything but a tenant's own argv."""
-THAW_EVERY = 0.25
+OPEN_FILES = 1_048_576
+STUCK_AFTER = 0.25
 """Seconds. What is not frozen ends well within that when it is killed."""
 
 
@@ -39,8 +41,8 @@ class Init:
     started: int
     created_only: bool
     """Made by `create` and still waiting for `start`."""
-    freezer: str | None = None
-    """The directory of its group in cgroup v1's freezer, where the machine has that."""
+    group: Path
+    """The directory of its cgroup, in the freezer's hierarchy where the machine has v1."""
 
     def alive(self) -> bool:
         try:
@@ -63,17 +65,19 @@ class Runc:
             state = json.loads((directory / "state.json").read_bytes())
         except (FileNotFoundError, ValueError):
             return None
+        groups: dict[str, str] = state["cgroup_paths"]
         init = Init(
             pid=int(state["init_process_pid"]),
             started=int(state["init_process_start"]),
             created_only=(directory / "exec.fifo").exists(),
-            freezer=state["cgroup_paths"].get("freezer"),
+            group=Path(groups.get("freezer") or next(iter(groups.values()))),
         )
         return init if init.alive() else None
 
     async def create(self, container: str, bundle: Path) -> Init:
         """Make the container from its bundle; its pid 1 waits for `start`."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (bundle / LOG).unlink(missing_ok=True)  # a node that never starts writes it for ever
         await self._do("create", "--bundle", str(bundle), container, log=bundle / LOG)
         init = self.init(container)
         if init is None:
@@ -88,8 +92,8 @@ class Runc:
     ) -> Completed:
         """Run `argv` in the container. What outlives its time is killed, inside too.
 
-        The programs in there are the tenant's to replace: what they print is kept up to
-        OUTPUT_BYTES, and the rest is read and forgotten.
+        The programs in there are the tenant's to replace: those that print more than
+        OUTPUT_BYTES find the pipe closed, so that none keeps us busy.
         """
         inside = ("/usr/bin/timeout", "--kill-after=1", f"{timeout:.3f}", *argv)
         command = ("--root", str(self.root), "exec", "--cwd", "/", container, *inside)
@@ -121,7 +125,11 @@ class Runc:
 
         No pipe: the node's processes inherit it from `create`, and would keep it open.
         """
-        argv = ("runc", "--root", str(self.root), "--log", str(log), *words)
+        # As many open files as a node may have: runc itself may not give them to a process
+        # of another id, where the machine's root has no CAP_SYS_RESOURCE.
+        files = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        limited = ("prlimit", f"--nofile={files}:{files}")
+        argv = (*limited, "runc", "--root", str(self.root), "--log", str(log), *words)
         try:
             code = await child.run(argv, timeout=PATIENCE)
         except TimeoutError:
@@ -154,10 +162,10 @@ async def kill(init: Init) -> None:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
             async with asyncio.timeout(PATIENCE):
                 while not gone.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(gone.wait(), THAW_EVERY)
-                    if init.freezer and not gone.is_set():
-                        await asyncio.to_thread(cgroups.thaw, Path(init.freezer))
+                    try:
+                        await asyncio.wait_for(gone.wait(), STUCK_AFTER)
+                    except TimeoutError:
+                        await asyncio.to_thread(cgroups.end, init.group)
         except TimeoutError:
             raise RetryLater(f"process {init.pid} does not end after SIGKILL") from None
         finally:
