@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from moorage.app import install_id, local_provider
 from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef, NodeSpec, NodeState, Role
 from moorage.model.ports import Host
+from moorage.networks.layout import mac
 from moorage.providers.local import LocalProvider, cgroups, runtime, trees
 from moorage.settings import FLAVORS, Settings
 from tests.real.machine import difference, snapshot
@@ -271,3 +274,26 @@ async def test_a_node_s_inotify_instances_are_its_own(node: Node) -> None:
     ours = ctypes.CDLL(None, use_errno=True).inotify_init()
     assert ours >= 0
     os.close(ours)
+
+
+def learned(bridge: str) -> list[str]:
+    """The hardware addresses that it knows, beside its own and its ports'."""
+    argv = ("bridge", "fdb", "show", "br", bridge, "dynamic")
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return [line.split()[0] for line in shown.splitlines()]
+
+
+async def test_addresses_that_a_node_makes_up_are_not_learned(node: Node) -> None:
+    place = node.provider._places.of(node.ref)
+    marks, (seen,) = place.marks(), await node.provider.observe(OWNER)
+    assert marks
+    assert seen.address
+    await node.does(
+        "perl",
+        """my $index = `cat /sys/class/net/eth0/ifindex`;
+        socket my $raw, 17, 3, 0 or die;  # packets, raw
+        my $to = pack "S n i S C C a8", 17, 0, $index, 0, 0, 6, "";
+        for (1..1000) { my $frame = pack "a6 C N C n a46", "\\xff" x 6, 2, $_, 1, 0x88b5, "";
+            send $raw, $frame, 0, $to or die }""",
+    )
+    assert learned(f"mrg{marks.slot}") == [mac(IPv4Address(seen.address))]

@@ -247,11 +247,16 @@ class Engine:
         async with self._asking(5.0) as docker:
             return JoinTokens.model_validate(await docker.swarm.inspect())
 
-    async def rotate_join_tokens(self) -> None:
-        """Make new tokens: nobody joins by the former ones any more. Members stay members."""
+    async def rotate_join_tokens(self, note: Mapping[str, str]) -> None:
+        """Make new tokens: nobody joins by the former ones any more. Members stay members.
+
+        With `note` among the swarm's labels, in the same change; where it is there, it is done.
+        """
         for last in (False, False, False, True):
             async with self._asking(5.0) as docker:
                 seen = SwarmState.model_validate(await docker.swarm.inspect())
+            if note.items() <= seen.labels.items():
+                return
             try:
                 async with (
                     self._asking(10.0) as docker,
@@ -264,7 +269,7 @@ class Engine:
                             "rotateWorkerToken": "true",
                             "rotateManagerToken": "true",
                         },
-                        data=json.dumps(dict(seen.spec)),
+                        data=json.dumps({**seen.spec, "Labels": {**seen.labels, **note}}),
                         headers={"content-type": "application/json"},
                     ) as answer,
                 ):

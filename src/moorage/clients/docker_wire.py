@@ -30,6 +30,7 @@ def plain(text: str, most: int = 200) -> str:
 Text = Annotated[str, AfterValidator(plain)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,64}$")]
 """A swarm's own identifiers. They become parts of paths."""
+Labels = Annotated[Mapping[str, str], BeforeValidator(lambda found: found or {})]
 Token = Annotated[str, StringConstraints(pattern=r"^SWMTKN-[A-Za-z0-9-]{1,200}$")]
 
 
@@ -46,6 +47,7 @@ class EngineInfo(_Wire):
 
     `state` is inactive, pending, active, error or locked. `control`: it is a manager, and
     its swarm can be changed through it. `error` says why the state is not active.
+    `swarm_labels` are the swarm's own, as managers tell them; None where it does not.
     """
 
     version: Text = _at("ServerVersion")
@@ -53,6 +55,7 @@ class EngineInfo(_Wire):
     node_id: Id | Literal[""] = _at("Swarm", "NodeID")
     control: bool = _at("Swarm", "ControlAvailable", default=False)
     error: Text = _at("Swarm", "Error")
+    swarm_labels: Labels | None = _at("Swarm", "Cluster", "Spec", "Labels", default=None)
 
 
 class SwarmMember(_Wire):
@@ -68,9 +71,7 @@ class SwarmMember(_Wire):
     spec: Mapping[str, Any] = Field(default_factory=dict, validation_alias="Spec", repr=False)
     role: Text = _at("Spec", "Role")
     availability: Text = _at("Spec", "Availability")
-    labels: Annotated[Mapping[str, str], BeforeValidator(lambda found: found or {})] = Field(
-        default_factory=dict, validation_alias=AliasPath("Spec", "Labels")
-    )
+    labels: Labels = Field(default_factory=dict, validation_alias=AliasPath("Spec", "Labels"))
     hostname: Text = _at("Description", "Hostname")
     version: Text = _at("Description", "Engine", "EngineVersion")
     state: Text = _at("Status", "State")
@@ -84,6 +85,7 @@ class SwarmState(_Wire):
 
     index: int = _at("Version", "Index", default=0)
     spec: Mapping[str, Any] = Field(default_factory=dict, validation_alias="Spec", repr=False)
+    labels: Labels = Field(default_factory=dict, validation_alias=AliasPath("Spec", "Labels"))
 
 
 class JoinTokens(_Wire):

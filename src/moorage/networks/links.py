@@ -32,6 +32,7 @@ from moorage.networks.layout import PREFIX, Segment, mac
 INSIDE = "eth0"
 """The node's end of its link, as the node knows it."""
 _CLONE_NEWNET = 0x40000000
+_NTF_MASTER, _NUD_NOARP = 0x04, 0x40
 _MTU = 1500
 
 Result = TypeVar("Result")
@@ -118,6 +119,7 @@ def attach(segment: Segment, index: int, alias: str, mtu: int, pid: int) -> None
             outer = _get(wire, name)
         bridge = _get(wire, segment.bridge)["index"]
         wire.link("set", index=outer["index"], ifalias=alias, mtu=mtu, master=bridge)
+        _pin(wire, outer["index"], mac(address))
         _without_ipv6(name)
         wire.link("set", index=outer["index"], state="up")
         _within(namespace, lambda there: _configure(there, segment, address, mtu))
@@ -159,6 +161,16 @@ def _configure(wire: IPRoute, segment: Segment, address: IPv4Address, mtu: int) 
 def _address(wire: IPRoute, index: int, address: IPv4Address) -> None:
     broadcast = str(address).rpartition(".")[0] + ".255"
     wire.addr("replace", index=index, address=str(address), prefixlen=24, broadcast=broadcast)
+
+
+def _pin(wire: IPRoute, index: int, address: str) -> None:
+    """Tell the bridge the address behind this port, and let it learn no other.
+
+    A node that makes up addresses could fill the machine's memory with them: 250,000 a
+    second, kept for 300 seconds. What the bridge doesn't know goes to all of its ports.
+    """
+    wire.brport("set", index=index, learning=0)
+    wire.fdb("replace", ifindex=index, lladdr=address, flags=_NTF_MASTER, state=_NUD_NOARP)
 
 
 def _paired(outer: Any, inner: Any) -> bool:

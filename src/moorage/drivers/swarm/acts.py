@@ -220,20 +220,18 @@ class Acts:
     async def _update(self, id: str, **changes: Any) -> None:
         await self._ask_manager(lambda manager: manager.update_member(id, **changes))
 
-    async def _rotate_tokens(self, id: str, times: str) -> None:
-        """Twice does no harm: the note comes last."""
-        await self._ask_manager(Engine.rotate_join_tokens)
+    async def _rotate_tokens(self, times: str) -> None:
         note = {CREDENTIALS: times}
-        await self._ask_manager(lambda manager: manager.update_member(id, labels=note))
+        await self._ask_manager(lambda manager: manager.rotate_join_tokens(note))
 
-    async def _drain(self, id: str, *, mark: bool) -> None:
+    async def _drain(self, id: str, former: str | None) -> None:
         """Without a member there is nothing to drain; after its time, what runs is stopped.
 
-        `mark`: it was active, and is to be so again.
+        `former`: the availability that it is to have again.
         """
         if await self._ask_manager(lambda manager: manager.member(id)) is None:
             return
-        labels = {DRAINED: "yes"} if mark else None
+        labels = {DRAINED: former} if former else None
         await self._ask_manager(
             lambda manager: manager.update_member(id, availability="drain", labels=labels)
         )
@@ -325,11 +323,11 @@ _ACTS: Mapping[str, Callable[[Acts, Step], Awaitable[None]]] = {
     verbs.LABEL_NODE: lambda acts, s: acts._label(s.node, s.detail),
     verbs.PROMOTE: lambda acts, s: acts._update(s.detail["id"], role="manager"),
     verbs.DEMOTE: lambda acts, s: acts._demote(s.detail["id"]),
-    verbs.DRAIN: lambda acts, s: acts._drain(s.detail["id"], mark=DRAINED in s.detail),
+    verbs.DRAIN: lambda acts, s: acts._drain(s.detail["id"], s.detail.get(DRAINED)),
     verbs.ACTIVATE: lambda acts, s: acts._update(
-        s.detail["id"], availability="active", forget=[DRAINED]
+        s.detail["id"], availability=s.detail.get("to", "active"), forget=[DRAINED]
     ),
-    verbs.ROTATE_TOKENS: lambda acts, s: acts._rotate_tokens(s.detail["id"], s.detail["times"]),
+    verbs.ROTATE_TOKENS: lambda acts, s: acts._rotate_tokens(s.detail["times"]),
     verbs.LEAVE: lambda acts, s: acts._leave(s.node),
     verbs.REMOVE_MEMBER: lambda acts, s: acts._remove(s.node),
 }

@@ -12,9 +12,10 @@ NODE = re.compile(r"[a-z][a-z0-9-]*-[0-9]{1,5}")
 LABEL_CHARACTERS = 63
 """The longest DNS label."""
 DRAINED = "moorage.drained"
-"""On a member that Moorage keeps free of tasks while its node is renewed."""
+"""On a member that Moorage keeps free of tasks while its node is renewed: what its
+availability was, and is to be again."""
 CREDENTIALS = "moorage.credentials"
-"""On a manager: how often Moorage has exchanged the tokens that members join with."""
+"""On the swarm itself: how often Moorage has exchanged the tokens that members join with."""
 OURS = "moorage.labels"
 """On a member: the names of the labels that it has from its node group, if there are any."""
 

@@ -106,7 +106,7 @@ class _Plan:
         others = [m for m in self.seen.members or () if m.state == "ready" and m is not member]
         if member is None or not others:
             return frozenset()
-        mark = {DRAINED: "yes"} if member.availability == "active" else {}
+        mark = {} if member.availability == "drain" else {DRAINED: member.availability}
         return frozenset({self._add(verbs.DRAIN, name, id=member.id, **mark)})
 
     def _is_given_up(self, spec: NodeSpec) -> bool:
@@ -180,13 +180,10 @@ class _Plan:
         return info.state if info else ""
 
     def _credentials(self) -> None:
-        """Noted on a manager, for an exchange leaves no trace of its own."""
-        masters = [self.seen.member(self.cluster.name, name) for name in self.masters]
-        noted = next((m for m in masters if m is not None and m.reachability), None)
-        if noted is not None and self.seen.credentials() < self.cluster.credentials:
-            times = str(self.cluster.credentials)
-            key = self._add(verbs.ROTATE_TOKENS, "", self.gate, id=noted.id, times=times)
-            self.tokens = {key}
+        """By the note in the swarm, for an exchange leaves no trace of its own."""
+        done, wanted = self.seen.credentials(), self.cluster.credentials
+        if done is not None and done < wanted:
+            self.tokens = {self._add(verbs.ROTATE_TOKENS, "", self.gate, times=str(wanted))}
 
     def _stale_members(self) -> None:
         for member in self.seen.stale(self.cluster.name)[:REMOVALS]:
@@ -240,8 +237,10 @@ class _Plan:
     def _activate(self, member: SwarmMember, name: str, after: Iterable[str]) -> None:
         """What Moorage has drained, and nobody else: a tenant's own choice is left alone."""
         drain = self.steps.get(f"{verbs.DRAIN} {name}")
-        if DRAINED in member.labels or (drain is not None and DRAINED in drain.detail):
-            self._add(verbs.ACTIVATE, name, after, id=member.id)
+        marks = {**member.labels, **(drain.detail if drain else {})}
+        if DRAINED in marks:
+            to = {"to": "pause"} if marks[DRAINED] == "pause" else {}
+            self._add(verbs.ACTIVATE, name, after, id=member.id, **to)
 
     def _join(self, spec: NodeSpec, after: set[str]) -> None:
         after = after | (self.removals[spec.name] or self.gate) | self.tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,9 @@ from moorage.clients.docker_wire import EngineInfo, SwarmMember
 from moorage.drivers.swarm.naming import CREDENTIALS, node_of
 from moorage.model.node import NodeState, Role
 from moorage.model.ports import Observed
+
+
+COUNT = re.compile(r"[0-9]{1,9}")
 
 
 class Standing(enum.Enum):
@@ -101,10 +105,19 @@ class SwarmObserved(Observed):
             if (name := node_of(cluster, member.hostname)) is not None and name not in known
         ]
 
-    def credentials(self) -> int:
-        """How often the tokens were exchanged, as noted on the managers."""
-        noted = (member.labels.get(CREDENTIALS, "") for member in self.members or ())
-        return max((int(text) for text in noted if text.isdecimal()), default=0)
+    def credentials(self) -> int | None:
+        """How often the tokens were exchanged, as noted in the swarm; None: no manager told.
+
+        A manager may be behind the others for a moment: the newest note counts.
+        """
+        ids = {member.id for member in self.members or ()}
+        told = [
+            seen.info.swarm_labels.get(CREDENTIALS, "")
+            for seen in self.engines.values()
+            if seen.info and seen.info.node_id in ids and seen.info.swarm_labels is not None
+        ]
+        noted = (int(text) for text in told if COUNT.fullmatch(text))
+        return max(noted, default=0) if told else None
 
     def managers(self) -> list[str]:
         """The nodes whose engines say that they are managers, the masters first."""
