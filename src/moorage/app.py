@@ -37,7 +37,7 @@ from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
 from moorage.networks import LocalNetwork
 from moorage.providers.fake import FakeProvider
-from moorage.providers.local import LocalProvider
+from moorage.providers.local import LocalProvider, trees
 from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
 from moorage.services import Catalogue, open_services
@@ -127,7 +127,7 @@ async def lose_node(settings: Settings, ref: NodeRef) -> None:
     lost = root.with_name("root.draft")  # what a node that was never whole has
     await asyncio.to_thread(root.rename, lost)
     await Runc(install_id(settings.state)).destroy(f"{ref.owner}.{ref.name}")
-    await asyncio.to_thread(shutil.rmtree, lost, ignore_errors=True)
+    await trees.remove(lost)
 
 
 def wipe(settings: Settings) -> None:

@@ -30,7 +30,8 @@ def plain(text: str, most: int = 200) -> str:
 Text = Annotated[str, AfterValidator(plain)]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,64}$")]
 """A swarm's own identifiers. They become parts of paths."""
-Labels = Annotated[Mapping[str, str], BeforeValidator(lambda found: found or {})]
+EMPTY_IF_NULL = BeforeValidator(lambda found: found or {})
+Labels = Annotated[Mapping[str, str], EMPTY_IF_NULL]
 Token = Annotated[str, StringConstraints(pattern=r"^SWMTKN-[A-Za-z0-9-]{1,200}$")]
 
 
@@ -55,7 +56,9 @@ class EngineInfo(_Wire):
     node_id: Id | Literal[""] = _at("Swarm", "NodeID")
     control: bool = _at("Swarm", "ControlAvailable", default=False)
     error: Text = _at("Swarm", "Error")
-    swarm_labels: Labels | None = _at("Swarm", "Cluster", "Spec", "Labels", default=None)
+    swarm_labels: Annotated[Mapping[str, str] | None, EMPTY_IF_NULL] = _at(
+        "Swarm", "Cluster", "Spec", "Labels", default=None
+    )
 
 
 class SwarmMember(_Wire):

@@ -55,14 +55,19 @@ def _groups(
 
 
 def gone_back(cluster: Cluster, now: datetime.datetime) -> Cluster:
-    """The cluster with what was wanted before wanted again, and its time anew."""
+    """The cluster with what was wanted before wanted again, and its time anew.
+
+    What was to go even then goes, if it is not gone by now.
+    """
     before = cluster.fallback
     if before is None:
         raise ValueError(f"cluster {cluster.uuid} has nothing to go back to")
     status = ClusterStatus.ROLLBACK_IN_PROGRESS
     return replace(
         cluster,
-        groups=tuple(replace(group, status=status) for group in before),
+        groups=tuple(
+            group if group.status.deleting else replace(group, status=status) for group in before
+        ),
         fallback=None,
         deadline=now + datetime.timedelta(minutes=cluster.create_timeout),
     )

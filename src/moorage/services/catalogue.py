@@ -115,7 +115,7 @@ class Catalogue:
         where, what = provider or self._default_provider, _kind(kind)
         if self._is_built_in(where, what, name):
             raise Conflict(f"The {what} {name} comes with provider {where}: it stays.")
-        await self._kept.remove(where, what, name)
+        await self._kept.remove(where, what, rules.text(name, "name", longest=rules.LABEL_LENGTH))
 
     def _is_built_in(self, provider: str, kind: OfferKind, name: str) -> bool:
         return any((o.provider, o.kind, o.name) == (provider, kind, name) for o in self._built_in)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster
-from moorage.model.errors import Conflict, Invalid, RetryLater
+from moorage.model.errors import Invalid, RetryLater
 from moorage.services import wishes
 from moorage.services.access import reach, require
 from moorage.services.clusters import ClusterService
@@ -34,8 +34,7 @@ class CertificateService:
         """
         require(caller, Permission.MEMBER)
         cluster = await self._store.clusters.get(ident, reach(caller, ident))
-        if cluster.status.deleting:
-            raise Conflict(f"Cluster {cluster.name} is being deleted.")
+        wishes.refuse_deleting(cluster)
         if not csr.isascii():
             raise Invalid("The certificate request is not PEM: it must be ASCII.", field="csr")
         return (await self._authority(cluster)).sign(csr.encode()).decode()
@@ -44,7 +43,7 @@ class CertificateService:
         """Change the cluster's CA for a new one.
 
         Certificates of both are good until the last node carries the new one. While a CA
-        is being changed, asking again changes nothing.
+        is being changed, asking again brings no third one: it goes on with what failed.
         """
         require(caller, Permission.MEMBER)
         cluster = await self._store.clusters.get(ident, reach(caller, ident))

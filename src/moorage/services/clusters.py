@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
 
 from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster, Health, HealthStatus
-from moorage.model.errors import Conflict, Invalid, NotFound
+from moorage.model.errors import Conflict, Invalid, NotFound, RetryLater
 from moorage.model.node import Flavor
 from moorage.model.nodegroup import DEFAULTS, NodeGroup
 from moorage.model.page import Page
@@ -25,6 +26,7 @@ from moorage.store import EVERYTHING, Store
 from moorage.trust.authority import new_ca
 
 NAMES_TO_TRY = 3
+TIMES_TO_READ = 3
 
 
 class ClusterService:
@@ -153,14 +155,13 @@ class ClusterService:
         Raises Invalid, QuotaExceeded, NoRoom.
         """
         patching.refuse_too_many(len(patch))
-        touches = [
-            _touch(operation, allow_zero=allow_zero, rollback=rollback) for operation in patch
-        ]
+        touches = [_touch(operation, allow_zero=allow_zero) for operation in patch]
 
         def wish(cluster: Cluster) -> Cluster:
+            after = cluster
             for touch in touches:
-                cluster = touch(cluster)
-            return cluster
+                after = touch(after)
+            return wishes.with_way_back(cluster, after) if rollback else after
 
         return await self.wish(caller, ident, wish)
 
@@ -179,25 +180,31 @@ class ClusterService:
         """Raises Invalid, QuotaExceeded, Conflict; NotFound also for an unknown group."""
         require(caller, Permission.MEMBER)
         batch = rules.batch_size(release.batch_size)
+        for _ in range(TIMES_TO_READ):
+            with contextlib.suppress(wishes.Overtaken):
+                return await self._upgrade(caller, ident, release, batch)
+        raise RetryLater(f"Cluster {ident} is being upgraded by several requests at once.")
+
+    async def _upgrade(
+        self, caller: Caller, ident: str, release: NewRelease, batch: int
+    ) -> Cluster:
+        """Raises Overtaken where another upgrade comes in between."""
         cluster = await self._store.clusters.get(ident, reach(caller, ident))
         template = await self._store.templates.get(
             release.template, reach(caller, release.template)
         )
-        former = await self._template(cluster.template_uuid)
+        used = {cluster.template_uuid, *(group.template_uuid for group in cluster.groups)}
+        formers = {uuid: await self._template(uuid) for uuid in used}
         shelf = await self._catalogue.shelf(cluster.provider)
         if self._catalogue.provider_for({**cluster.labels, **template.labels}) != cluster.provider:
             raise Conflict(f"Cluster {cluster.name} can't leave its provider, {cluster.provider}.")
-        flavors = {
-            name: shelf.flavor(name, field)
-            for name, field in (
-                (template.flavor_id, "flavor_id"),
-                (template.master_flavor_id, "master_flavor_id"),
-            )
-        }
+        if template.uuid != cluster.template_uuid:
+            shelf.check({"image_id": template.options.get("image_id")})
+        flavors = shelf.flavors()
 
         def wish(cluster: Cluster) -> Cluster:
             return wishes.upgraded(
-                cluster, template, former, flavors, ident=release.group, batch_size=batch
+                cluster, template, formers, flavors, ident=release.group, batch_size=batch
             )
 
         return await self.wish(caller, cluster.uuid, wish)
@@ -237,14 +244,14 @@ class ClusterService:
 Touch = Callable[[Cluster], Cluster]
 
 
-def _touch(operation: PatchOp, *, allow_zero: bool, rollback: bool) -> Touch:
+def _touch(operation: PatchOp, *, allow_zero: bool) -> Touch:
     """What one operation of a PATCH does to a cluster. Raises Invalid."""
     attribute, key = patching.target(operation)
     value = None if operation.op == "remove" else operation.value
     match attribute, key:
         case "node_count", None:
             count = rules.node_count(value, allow_zero=allow_zero)
-            return lambda cluster: wishes.resized(cluster, None, count, rollback=rollback)
+            return lambda cluster: wishes.resized(cluster, None, count)
         case "health_status", None:
             status = _health_status(value)
             return lambda cluster: _with_health(cluster, status=status)
@@ -262,8 +269,7 @@ def _touch(operation: PatchOp, *, allow_zero: bool, rollback: bool) -> Touch:
 def _with_health(
     cluster: Cluster, status: HealthStatus | None = None, reasons: dict[str, str] | None = None
 ) -> Cluster:
-    if cluster.status.deleting:
-        raise Conflict(f"Cluster {cluster.name} is being deleted.")
+    wishes.refuse_deleting(cluster)
     before = cluster.health
     health = Health(status or before.status, before.reasons if reasons is None else reasons)
     return dataclasses.replace(cluster, health=health)

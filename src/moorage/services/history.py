@@ -21,12 +21,13 @@ class EventService:
     async def list(self, caller: Caller, ident: str, page: Page) -> builtins.list[Event]:
         """Of a cluster by uuid or name; of one that is gone, by its uuid, for some weeks."""
         require(caller, Permission.READER)
-        scope, uuid = reach(caller, ident), ident
+        scope = reach(caller, ident)
         try:
             uuid = (await self._store.clusters.get(ident, scope)).uuid
         except NotFound:
             if not looks_like_uuid(ident):
                 raise
+            return await self._store.events.list_of_gone(ident, scope, page)
         return await self._store.events.list(uuid, scope, page)
 
 

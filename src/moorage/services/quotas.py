@@ -32,6 +32,7 @@ class QuotaService:
     async def get(self, caller: Caller, project_id: str, resource: str) -> Quota:
         """What holds for the project, the default included. Raises Invalid."""
         _require_own(caller, project_id)
+        _project(project_id)
         kind = _resource(resource)
         found = await self._store.quotas.get(project_id, kind)
         return found or Quota(project_id, kind, self._defaults.get(kind, UNLIMITED))
@@ -49,7 +50,7 @@ class QuotaService:
     async def delete(self, caller: Caller, project_id: str, resource: str) -> None:
         """For admins: the default holds again. Raises Invalid, NotFound."""
         require(caller, Permission.ADMIN)
-        await self._store.quotas.remove(project_id, _resource(resource))
+        await self._store.quotas.remove(_project(project_id), _resource(resource))
 
     async def stats(self, caller: Caller, project_id: str | None) -> Amounts:
         """What a project's clusters take; None: all projects', for admins."""
@@ -57,6 +58,7 @@ class QuotaService:
             require(caller, Permission.ADMIN)
         else:
             _require_own(caller, project_id)
+            _project(project_id)
         return await self._store.quotas.used(project_id)
 
 
@@ -72,10 +74,14 @@ def _quota(new: NewQuota) -> Quota:
             f"hard_limit must be from {UNLIMITED} (no limit) to {MOST}, not {new.hard_limit}.",
             field="hard_limit",
         )
-    project = rules.text(new.project_id, "project_id", longest=64)
+    return Quota(_project(new.project_id), _resource(new.resource), new.hard_limit)
+
+
+def _project(text: str) -> str:
+    project = rules.text(text, "project_id", longest=64)
     if not project.strip():
         raise Invalid("project_id must not be blank.", field="project_id")
-    return Quota(project, _resource(new.resource), new.hard_limit)
+    return project
 
 
 def _resource(text: str) -> Resource:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from moorage.model.errors import Invalid
 from moorage.model.nodegroup import Taint
 from moorage.services.access import looks_like_uuid
+from moorage.store import storable
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,241}")
 ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -234,14 +235,9 @@ def text(value: object, field: str, longest: int = TEXT_LENGTH) -> str:
         raise Invalid(f"{field} must be text, not {shown(value)}.", field=field)
     if len(value) > longest:
         raise Invalid(f"{field} may have {longest} characters, not {len(value)}.", field=field)
-    if not _storable(value):
+    if not storable(value):
         raise Invalid(f"{field} has characters that can't be stored.", field=field)
     return value
-
-
-def _storable(value: str) -> bool:
-    """No NUL (PostgreSQL has no place for it), no half of a surrogate pair (no UTF-8)."""
-    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def integer(value: object, field: str) -> int:

@@ -35,8 +35,7 @@ def changed(cluster: Cluster, what: str) -> Cluster:
 
     Raises Conflict once it is being deleted.
     """
-    if cluster.status.deleting:
-        raise Conflict(f"Cluster {cluster.name} is being deleted.")
+    refuse_deleting(cluster)
     return replace(
         cluster,
         status=_under_way(cluster.status),
@@ -44,6 +43,12 @@ def changed(cluster: Cluster, what: str) -> Cluster:
         deadline=deadline(cluster.create_timeout),
         fallback=None,
     )
+
+
+def refuse_deleting(cluster: Cluster) -> None:
+    """Raises Conflict."""
+    if cluster.status.deleting:
+        raise Conflict(f"Cluster {cluster.name} is being deleted.")
 
 
 def _under_way(status: ClusterStatus) -> ClusterStatus:
@@ -64,20 +69,19 @@ def deleted(cluster: Cluster) -> Cluster:
     )
 
 
-def resized(
-    cluster: Cluster,
-    ident: str | None,
-    count: int,
-    remove: Sequence[str] = (),
-    *,
-    rollback: bool = False,
-) -> Cluster:
+def with_way_back(before: Cluster, after: Cluster) -> Cluster:
+    """`after`, to be rolled back to what `before` wanted where it can't be had."""
+    return after if after.groups == before.groups else replace(after, fallback=before.groups)
+
+
+def resized(cluster: Cluster, ident: str | None, count: int, remove: Sequence[str] = ()) -> Cluster:
     """A group with `count` nodes, those in `remove` (names or addresses) not among them.
 
     Where fewer are wanted than are left, the youngest go too; where more, new ones come,
     with numbers that no node of the group has had in this wish. Raises NotFound, Invalid,
     or Conflict beyond the group's own bounds.
     """
+    refuse_deleting(cluster)
     group = group_of(cluster, ident)
     _refuse_out_of_bounds(group, count)
     gone = {_number_of(group, node) for node in remove}
@@ -87,12 +91,10 @@ def resized(
     if len(kept) < count:
         kept += _free_numbers(group.ordinals, count - len(kept))
     after = _touched(group, ordinals=kept[:count])
-    without = f", without {', '.join(sorted(remove))}" if remove else ""
+    named = [f"{group.prefix}-{number}" for number in sorted(gone)]
+    without = f", without {', '.join(named)}" if named else ""
     what = f"resize: {group.name} from {group.node_count} to {count}{without}"
-    wanted = changed(cluster, what)
-    return replace(
-        wanted, groups=_with(cluster, after), fallback=cluster.groups if rollback else None
-    )
+    return replace(changed(cluster, what), groups=_with(cluster, after))
 
 
 def _refuse_out_of_bounds(group: NodeGroup, count: int) -> None:
@@ -140,13 +142,14 @@ def with_group(cluster: Cluster, group: NodeGroup) -> Cluster:
 
 def without_group(cluster: Cluster, ident: str) -> Cluster:
     """The cluster without it; it goes when its nodes are gone. Invalid for a default group."""
+    refuse_deleting(cluster)
     group = group_of(cluster, ident)
     if group.is_default:
         raise Invalid(
             f"{group.name} is a default node group: it goes with its cluster, and not alone.",
             field="nodegroup",
         )
-    if group.status.deleting:
+    if group.status.deleting and not cluster.status.failed:
         return cluster
     gone = replace(group, status=ClusterStatus.DELETE_IN_PROGRESS, updated_at=_now())
     wanted = changed(cluster, f"delete node group {group.name}")
@@ -155,6 +158,7 @@ def without_group(cluster: Cluster, ident: str) -> Cluster:
 
 def with_changed_group(cluster: Cluster, ident: str, after: NodeGroup) -> Cluster:
     """The cluster with `after` in place of a group: bounds, node labels and taints change."""
+    refuse_deleting(cluster)
     group = group_of(cluster, ident)
     if after == group:
         return cluster
@@ -165,10 +169,18 @@ def with_changed_group(cluster: Cluster, ident: str, after: NodeGroup) -> Cluste
     )
 
 
+class Overtaken(Exception):
+    """The cluster has come from a template that was not read beforehand: read again."""
+
+
+Formers = Mapping[str, ClusterTemplate | None]
+"""The templates that a cluster and its groups are of, by uuid; None: it is gone."""
+
+
 def upgraded(
     cluster: Cluster,
     template: ClusterTemplate,
-    former: ClusterTemplate | None,
+    formers: Formers,
     flavors: Mapping[str, Flavor],
     *,
     ident: str | None = None,
@@ -177,11 +189,13 @@ def upgraded(
     """The cluster by another template, its nodes renewed a batch at a time.
 
     As upstream: the default groups go together; another group follows alone, to the
-    cluster's own template. What a group had from the former template it has from this
+    cluster's own template. What a group had from its former template it has from this
     one; what it had been given itself stays. Asking again for what is wanted already
-    goes on with what is on hold. `flavors`: those of the template, by name. Raises
-    Conflict for another COE, or a template that a group can't go to.
+    goes on with what is on hold. `flavors`: what the provider has, by name. Raises
+    Conflict for another COE, or a template that a group can't go to; Invalid for a flavor
+    that is not there; Overtaken.
     """
+    refuse_deleting(cluster)
     if template.coe != cluster.coe:
         raise Conflict(
             f"Cluster {cluster.name} is of {cluster.coe}, and the template of {template.coe}."
@@ -193,12 +207,14 @@ def upgraded(
             f"{cluster.template_uuid}: upgrade the cluster first."
         )
     chosen = [group for group in cluster.groups if group.is_default] if one.is_default else [one]
+    if not {cluster.template_uuid, *(group.template_uuid for group in chosen)} <= formers.keys():
+        raise Overtaken
     wanted = changed(cluster, f"upgrade: {_names(chosen)} to template {_called(template)}")
     groups = cluster.groups
     for group in chosen:
-        groups = _put(groups, _by_template(group, template, former, flavors))
+        groups = _put(groups, _by_template(group, template, formers, flavors))
     if one.is_default:
-        labels = _upgraded_labels(cluster.labels, template, former)
+        labels = _upgraded_labels(cluster.labels, template, formers[cluster.template_uuid])
         wanted = replace(wanted, template_uuid=template.uuid, labels=labels)
     return replace(wanted, groups=groups, batch_size=batch_size)
 
@@ -206,15 +222,17 @@ def upgraded(
 def _by_template(
     group: NodeGroup,
     template: ClusterTemplate,
-    former: ClusterTemplate | None,
+    formers: Formers,
     flavors: Mapping[str, Flavor],
 ) -> NodeGroup:
+    former = formers[group.template_uuid]
     master = group.kind is Role.MASTER
     flavor, image = group.flavor, group.image_id
     given = template.master_flavor_id if master else template.flavor_id
     if former is not None:
         had = former.master_flavor_id if master else former.flavor_id
-        flavor = flavors[given] if flavor.name == had else flavor
+        if flavor.name == had:
+            flavor = _flavor(given, flavor, flavors)
         if image == former.options.get("image_id"):
             offered = template.options.get("image_id")
             image = str(offered) if offered is not None else None
@@ -222,6 +240,14 @@ def _by_template(
     return _touched(
         group, template_uuid=template.uuid, flavor=flavor, image_id=image, labels=labels
     )
+
+
+def _flavor(name: str, now: Flavor, flavors: Mapping[str, Flavor]) -> Flavor:
+    """What is in use stays as it is also where an admin has taken it from the catalogue."""
+    if name not in flavors and name != now.name:
+        known = ", ".join(sorted(flavors))
+        raise Invalid(f"There is no flavor {name}; there is: {known}.", field="flavor_id")
+    return flavors.get(name, now)
 
 
 def _upgraded_labels(
@@ -233,10 +259,11 @@ def _upgraded_labels(
 
 
 def rotating_ca(cluster: Cluster) -> Cluster:
-    """The cluster on its way to another CA. While one is being exchanged, nothing changes."""
-    if cluster.rotation is not None:
+    """The cluster on its way to another CA; one that is being exchanged goes on as it is."""
+    refuse_deleting(cluster)
+    if cluster.rotation is not None and not cluster.status.failed:
         return cluster
-    return replace(changed(cluster, "rotate the CA"), rotation=Rotation.TRUST)
+    return replace(changed(cluster, "rotate the CA"), rotation=cluster.rotation or Rotation.TRUST)
 
 
 def with_new_credentials(cluster: Cluster) -> Cluster:

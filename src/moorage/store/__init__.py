@@ -11,6 +11,7 @@ await store.close()
 from moorage.store.claims import Claim, Claims, LostClaim
 from moorage.store.clusters import Clusters
 from moorage.store.hints import Hints
+from moorage.store.ident import storable
 from moorage.store.scope import EVERYTHING, Scope
 from moorage.store.store import Store
 from moorage.store.templates import Templates
@@ -25,4 +26,5 @@ __all__ = [
     "Scope",
     "Store",
     "Templates",
+    "storable",
 ]

@@ -130,8 +130,9 @@ class Clusters:
         becomes 0, it is due at once, and the new status_reason becomes an event. (A wish
         for health alone leaves the generation: it voids nothing that the conductor does.)
         An unchanged cluster writes nothing. `wish` must be pure and may raise. `coming`:
-        the CA that the cluster's is changed for. Raises NotFound; QuotaExceeded where the
-        growth passes the quotas.
+        the CA that the cluster's is changed for, where that begins with this wish: while
+        one is being changed, nodes trust the one that is coming already. Raises NotFound;
+        QuotaExceeded where the growth passes the quotas.
         """
 
         def work(connection: Connection) -> tuple[Cluster, bool]:
@@ -163,7 +164,7 @@ class Clusters:
                     "credentials": after.credentials,
                     "generation": row.generation + 1,
                 }
-                if coming is not None:
+                if coming is not None and before.rotation is None:
                     values["coming_certificate"] = coming.certificate
                     values["coming_key"] = self._seal.seal(coming.key, uuid)
                 asked = said(after.status_reason or after.status.value, by)

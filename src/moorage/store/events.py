@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from moorage.model.errors import NotFound
 from moorage.model.event import Event, EventKind
@@ -14,14 +15,14 @@ from moorage.model.page import Page
 from moorage.store.engine import Database
 from moorage.store.numbered import numbered_page
 from moorage.store.scope import Scope
-from moorage.store.tables import Instant, events
+from moorage.store.tables import Instant, clusters, events
 
 MOST = 2000
 """Of one cluster; older ones are forgotten."""
 PRUNED_EVERY = 100
 """Rows. To forget is a search; one in so many writes pays for it."""
 KEPT = datetime.timedelta(days=30)
-"""How long the story of a cluster that is gone is kept."""
+"""How long the story of a cluster that is gone is kept; that of one that is there has no end."""
 
 _INSERT = events.insert()
 _NEWEST = (
@@ -30,6 +31,9 @@ _NEWEST = (
     .order_by(events.c.id.desc())
     .limit(1)
     .offset(MOST)
+)
+_FORGET = events.delete().where(
+    events.c.at < bindparam("before"), events.c.cluster_uuid.not_in(select(clusters.c.uuid))
 )
 
 
@@ -42,18 +46,27 @@ class Events:
     async def list(self, cluster_uuid: str, scope: Scope, page: Page) -> list[Event]:
         """The oldest first, unless the page says otherwise. The marker is an event's id.
 
-        Raises Invalid; NotFound where nothing is known of such a cluster.
+        Raises Invalid.
         """
-        query = select(events).where(events.c.cluster_uuid == cluster_uuid)
-        if scope.project_id is not None:
-            query = query.where(events.c.project_id == scope.project_id)
+        query = _of(cluster_uuid, scope)
+        rows = await self._database.read(lambda c: numbered_page(c, query, events, page))
+        return [_event(row) for row in rows]
 
-        def work(connection: Connection) -> list[Event]:
-            if connection.execute(query.limit(1)).first() is None:
-                raise NotFound(f"Cluster {cluster_uuid} could not be found.")
-            return [_event(row) for row in numbered_page(connection, query, events, page)]
+    async def list_of_gone(
+        self, cluster_uuid: str, scope: Scope, page: Page
+    ) -> builtins.list[Event]:
+        """As `list`; raises NotFound where nothing is known any more of such a cluster."""
+        query = _of(cluster_uuid, scope).limit(1)
+        if await self._database.read(lambda c: c.execute(query).first()) is None:
+            raise NotFound(f"Cluster {cluster_uuid} could not be found.")
+        return await self.list(cluster_uuid, scope, page)
 
-        return await self._database.read(work)
+
+def _of(cluster_uuid: str, scope: Scope) -> Select[Any]:
+    query = select(events).where(events.c.cluster_uuid == cluster_uuid)
+    if scope.project_id is None:
+        return query
+    return query.where(events.c.project_id == scope.project_id)
 
 
 def append(
@@ -94,7 +107,7 @@ def _prune(connection: Connection, cluster_uuid: str) -> None:
         connection.execute(
             events.delete().where(events.c.cluster_uuid == cluster_uuid, events.c.id <= oldest)
         )
-    connection.execute(events.delete().where(events.c.at < Instant.now() - KEPT))
+    connection.execute(_FORGET, {"before": Instant.now() - KEPT})
 
 
 def _event(row: Row[Any]) -> Event:

@@ -20,8 +20,8 @@ def the_one(
 
     Raises NotFound; Conflict where the name fits several. `what`: "Cluster", for the text.
     """
-    # No name holds a NUL, and PostgreSQL takes none in a text.
-    if "\0" in ident:
+    # No name holds what can't be stored.
+    if not storable(ident):
         raise NotFound(f"{what} {ident!r} could not be found.")
     asked = {**visible.values, "ident": ident}
     if len(ident) == UUID_LENGTH:
@@ -36,6 +36,11 @@ def the_one(
             return named[0]
         case _:
             raise Conflict(f"{what} {ident} is not unique: several have this name; use the uuid.")
+
+
+def storable(text: str) -> bool:
+    """No NUL (PostgreSQL has no place for it), no half of a surrogate pair (no UTF-8)."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @lru_cache(maxsize=64)

@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from moorage.model.errors import Invalid
 from moorage.model.page import Page
+from moorage.store.ident import storable
 from moorage.store.scope import Visible
 
 
@@ -51,8 +52,7 @@ def page_of(
     query = _page(table, shown, page.sort_key, page.sort_dir, page.marker is not None)
     if page.marker is None:
         return connection.execute(query, asked).all()
-    # PostgreSQL takes no NUL in a text.
-    if "\0" not in page.marker:
+    if storable(page.marker):
         asked["marker"] = page.marker
         rows = connection.execute(query, asked).all()
         if rows or connection.execute(_marked(table, shown), asked).first() is not None:

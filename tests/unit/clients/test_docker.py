@@ -377,3 +377,38 @@ async def test_nobody_there(unused_tcp_port: int) -> None:
 def test_plain() -> None:
     assert plain("a\r\nb\u202e\x07c  d") == "a b c d"
     assert plain("é" * 300, 10) == "é" * 9 + "…"
+
+
+async def test_join_tokens_are_exchanged_once_a_note(impostor: Impostor, engine: Engine) -> None:
+    """In one change with the note, which is made on what was seen; again, it is done."""
+    swarm = {"Version": {"Index": 3}, "Spec": {"Name": "default", "Labels": {"theirs": "1"}}}
+    sent: list[tuple[dict[str, str], object]] = []
+
+    async def update(request: web.Request) -> web.Response:
+        sent.append((dict(request.query), json.loads(await request.read())))
+        if len(sent) == 1:
+            body = {"message": "rpc error: update out of sequence"}
+            return web.json_response(body, status=500)
+        return web.json_response({})
+
+    impostor.says("/swarm", swarm)
+    impostor.answers["/swarm/update"] = update
+    await engine.rotate_join_tokens({"moorage.credentials": "2"})
+    spec = {"Name": "default", "Labels": {"theirs": "1", "moorage.credentials": "2"}}
+    query = {"version": "3", "rotateWorkerToken": "true", "rotateManagerToken": "true"}
+    assert sent == [(query, spec)] * 2
+    impostor.says("/swarm", {**swarm, "Spec": spec})
+    await engine.rotate_join_tokens({"moorage.credentials": "2"})
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("cluster", "labels"),
+    [(None, None), ({}, None), ({"Spec": {}}, None), ({"Spec": {"Labels": None}}, {}),
+     ({"Spec": {"Labels": {"a": "b"}}}, {"a": "b"})],
+)  # fmt: skip
+async def test_a_manager_tells_the_labels_of_its_swarm(
+    impostor: Impostor, engine: Engine, cluster: object, labels: object
+) -> None:
+    impostor.says("/info", {"ServerVersion": "20.10", "Swarm": {"Cluster": cluster}})
+    assert (await engine.info()).swarm_labels == labels

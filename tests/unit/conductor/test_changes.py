@@ -59,7 +59,8 @@ def template(of: Cluster, *, flavor: str) -> ClusterTemplate:
 
 def upgrade(of: Cluster, flavor: str, former: str, size: int = 1) -> Callable[[Cluster], Cluster]:
     new, old = template(of, flavor=flavor), template(of, flavor=former)
-    return lambda c: wishes.upgraded(c, new, old, FLAVORS, batch_size=size)
+    formers = {of.template_uuid: old}
+    return lambda c: wishes.upgraded(c, new, formers, FLAVORS, batch_size=size)
 
 
 async def started(house: House, workers: int = 4) -> Cluster:
@@ -166,7 +167,11 @@ async def test_an_update_that_fails_rolls_back_where_asked(store: Store) -> None
     house = House(store, NoNewNodes(4))
     async with house.conducted():
         cluster = await started(house, 2)
-        await wish(house, cluster.uuid, lambda c: wishes.resized(c, None, 6, rollback=True))
+        await wish(
+            house,
+            cluster.uuid,
+            lambda c: wishes.with_way_back(c, wishes.resized(c, None, 6)),
+        )
         after = await house.until_status(cluster.uuid, "ROLLBACK_COMPLETE")
         assert (after.node_count, after.fallback) == (2, None)
         assert len(after.node_addresses) == 2

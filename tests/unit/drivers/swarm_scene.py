@@ -52,6 +52,7 @@ def engine(name: str, state: str = "active", **more: object) -> EngineSeen:
     default = {
         "node_id": name.replace("-", "") if state != "inactive" else "",
         "control": role_of(name) is Role.MASTER and state == "active",
+        "swarm_labels": {} if role_of(name) is Role.MASTER and state == "active" else None,
     }
     info = EngineInfo.model_validate({"state": state, **default, **more})
     return EngineSeen(info, revision=AUTHORITY.revision)

@@ -24,6 +24,7 @@ from tests.unit.drivers.swarm_scene import (
     silent,
     stopped,
     whole,
+    with_engine,
     with_members,
 )
 
@@ -117,7 +118,7 @@ def test_a_hosts_name_leads_back_to_its_node(name: str, node: str) -> None:
 def test_a_worker_is_drained_renewed_and_brought_back() -> None:
     of = cluster(1, 2, renewing=frozenset({"worker-1"}))
     assert plan(of, whole()) == snapshot("""\
-drain worker-1 id=worker1 moorage.drained=yes
+drain worker-1 id=worker1 moorage.drained=active
 ensure-node worker-1 after [drain worker-1]
 start-engine worker-1 after [ensure-node worker-1]
 await-member worker-1 after [start-engine worker-1]
@@ -128,8 +129,8 @@ activate worker-1 id=worker1 after [await-member worker-1]\
 def test_two_at_once() -> None:
     of = cluster(1, 2, renewing=frozenset({"worker-0", "worker-1"}))
     assert plan(of, whole()) == snapshot("""\
-drain worker-0 id=worker0 moorage.drained=yes
-drain worker-1 id=worker1 moorage.drained=yes
+drain worker-0 id=worker0 moorage.drained=active
+drain worker-1 id=worker1 moorage.drained=active
 ensure-node worker-0 after [drain worker-0]
 ensure-node worker-1 after [drain worker-1]
 start-engine worker-0 after [ensure-node worker-0]
@@ -151,11 +152,24 @@ await-member master-0 after [start-engine master-0]\
 
 def test_one_of_three_masters() -> None:
     assert plan(cluster(3, 0, renewing=frozenset({"master-1"})), whole(3, 0)) == snapshot("""\
-drain master-1 id=master1 moorage.drained=yes
+drain master-1 id=master1 moorage.drained=active
 ensure-node master-1 after [drain master-1]
 start-engine master-1 after [ensure-node master-1]
 await-member master-1 after [start-engine master-1]
-activate master-1 id=master1 after [await-member master-1]\
+activate master-1 id=master1 after [await-member master-1]
+await-member master-0 after [await-member master-1]
+await-member master-2 after [await-member master-1]\
+""")
+
+
+def test_a_manager_is_renewed_when_its_members_are_back_too() -> None:
+    assert plan(cluster(1, 1, renewing=frozenset({"master-0"})), whole(1, 1)) == snapshot("""\
+drain master-0 id=master0 moorage.drained=active
+ensure-node master-0 after [drain master-0]
+start-engine master-0 after [ensure-node master-0]
+await-member master-0 after [start-engine master-0]
+activate master-0 id=master0 after [await-member master-0]
+await-member worker-0 after [await-member master-0]\
 """)
 
 
@@ -171,8 +185,24 @@ await-member worker-1 after [start-engine worker-1]\
 """)
 
 
+def test_what_a_tenant_paused_is_paused_again() -> None:
+    paused = with_members(whole(), member("worker-1", availability="pause"))
+    assert plan(cluster(), paused) == ""
+    of = cluster(1, 2, renewing=frozenset({"worker-1"}))
+    assert plan(of, paused) == snapshot("""\
+drain worker-1 id=worker1 moorage.drained=pause
+ensure-node worker-1 after [drain worker-1]
+start-engine worker-1 after [ensure-node worker-1]
+await-member worker-1 after [start-engine worker-1]
+activate worker-1 id=worker1 to=pause after [await-member worker-1]\
+""")
+    marked = {**labels(made.spec_group("default-worker", 1)), "moorage.drained": "pause"}
+    left = with_members(whole(), member("worker-1", availability="drain", labels=marked))
+    assert plan(cluster(), left) == snapshot("activate worker-1 id=worker1 to=pause")
+
+
 def test_what_moorage_drained_and_left_is_brought_back() -> None:
-    marked = {**labels(made.spec_group("default-worker", 1)), "moorage.drained": "yes"}
+    marked = {**labels(made.spec_group("default-worker", 1)), "moorage.drained": "active"}
     left = with_members(whole(), member("worker-1", availability="drain", labels=marked))
     assert plan(cluster(), left) == snapshot("activate worker-1 id=worker1")
     assert "activate" not in plan(cluster(), silent(left, "worker-1"))
@@ -181,7 +211,7 @@ def test_what_moorage_drained_and_left_is_brought_back() -> None:
 def test_an_old_node_that_is_off_is_renewed_as_it_starts() -> None:
     of = cluster(1, 2, renewing=frozenset({"worker-1"}))
     assert plan(of, stopped(whole(), "worker-1")) == snapshot("""\
-drain worker-1 id=worker1 moorage.drained=yes
+drain worker-1 id=worker1 moorage.drained=active
 ensure-node worker-1 after [drain worker-1]
 start-engine worker-1 after [ensure-node worker-1]
 await-member worker-1 after [start-engine worker-1]
@@ -224,18 +254,40 @@ def test_a_node_of_an_older_moorage_has_its_engine_started_again() -> None:
 # Tokens
 
 
+def noted(seen: SwarmObserved, times: str) -> SwarmObserved:
+    """Every manager tells that the tokens were exchanged so often."""
+    for name in seen.managers():
+        labels = {"moorage.credentials": times}
+        seen = with_engine(seen, name, "active", swarm_labels=labels)
+    return seen
+
+
 def test_tokens_are_exchanged_once_and_before_anyone_joins() -> None:
     of = cluster(1, 2, made.spec_group("gpu", 1), credentials=2)
     assert plan(of, whole()) == snapshot("""\
 ensure-node gpu-0
 start-engine gpu-0 after [ensure-node gpu-0]
-rotate-tokens id=master0 times=2
+rotate-tokens times=2
 join gpu-0 role=worker after [rotate-tokens, start-engine gpu-0]
 label-node gpu-0 moorage.group=gpu moorage.role=worker after [join gpu-0]\
 """)
-    noted = {**labels(made.spec_group("default-master", 1)), "moorage.credentials": "2"}
-    done = with_members(whole(), member("master-0", labels=noted))
-    assert plan(cluster(1, 2, credentials=2), done) == ""
+    assert plan(cluster(1, 2, credentials=2), noted(whole(), "2")) == ""
+    assert plan(cluster(1, 2, credentials=3), noted(whole(), "2")) == snapshot(
+        "rotate-tokens times=3"
+    )
+
+
+def test_the_newest_of_the_managers_notes_counts() -> None:
+    of, seen = cluster(3, 0, credentials=2), noted(whole(3, 0), "2")
+    behind = with_engine(seen, "master-0", "active", swarm_labels={"moorage.credentials": "1"})
+    assert plan(of, behind) == ""
+    stranger = with_engine(noted(whole(3, 0), "1"), "master-2", "active", node_id="elsewhere")
+    assert stranger.credentials() == 1
+
+
+@pytest.mark.parametrize("text", ["", "-1", "two", "٣", "9" * 5000])
+def test_a_note_that_is_not_ours_says_nothing(text: str) -> None:
+    assert noted(whole(), text).credentials() == 0
 
 
 def test_tokens_wait_for_a_swarm_that_can_be_asked() -> None:

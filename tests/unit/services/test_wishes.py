@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from moorage.model.cluster import Cluster, ClusterStatus, Rotation
 from moorage.model.errors import Conflict, Invalid, NotFound
 from moorage.model.node import Flavor
-from moorage.model.nodegroup import prefix_for
+from moorage.model.nodegroup import Taint, prefix_for
 from moorage.model.template import ClusterTemplate
 from moorage.services import wishes
 from tests import made
@@ -33,6 +33,10 @@ def fleet(workers: int = 4, status: str = "CREATE_COMPLETE", **fields: object) -
 def template(uuid: str = "t", **fields: object) -> ClusterTemplate:
     plain = ClusterTemplate(uuid, "p", "u", f"{uuid}-name", "fake", "tiny", "tiny")
     return dataclasses.replace(plain, **fields)  # type: ignore[arg-type]
+
+
+OF_T: wishes.Formers = {"t": template()}
+"""What a plain fleet is of."""
 
 
 @pytest.mark.parametrize(
@@ -91,9 +95,32 @@ def test_one_wish_after_the_other() -> None:
 
 
 def test_rolling_back_needs_what_was_before() -> None:
-    after = wishes.resized(fleet(), None, 6, rollback=True)
+    after = wishes.with_way_back(fleet(), wishes.resized(fleet(), None, 6))
     assert after.fallback == fleet().groups
+    assert wishes.with_way_back(fleet(), fleet()).fallback is None
     assert wishes.resized(after, None, 5).fallback is None
+
+
+@pytest.mark.parametrize("node", ["worker-1", "10.0.0.1"])
+def test_the_sentence_names_the_nodes_that_go(node: str) -> None:
+    after = wishes.resized(fleet(), None, 2, [node, "worker-1", "10.0.0.0", node])
+    assert after.status_reason == ("resize: default-worker from 4 to 2, without worker-0, worker-1")
+
+
+def test_a_node_of_another_group_is_not_this_group_s_to_remove() -> None:
+    with pytest.raises(Invalid, match="has no node 'master-0'") as caught:
+        wishes.resized(fleet(), None, 3, ["master-0"])
+    assert caught.value.field == "nodes_to_remove"
+    with pytest.raises(Invalid, match="it has: none"):
+        wishes.resized(fleet(0), None, 0, ["worker-0"])
+
+
+def test_masters_grow_by_the_odd_numbers() -> None:
+    after = wishes.resized(fleet(), "default-master", 3)
+    assert after.default_master.nodes == ("master-0", "master-1", "master-2")
+    assert after.default_worker == fleet().default_worker
+    fewer = wishes.resized(after, "uuid-of-default-master", 1, ["master-0"])
+    assert fewer.default_master.nodes == ("master-1",)
 
 
 @pytest.mark.parametrize(
@@ -124,15 +151,35 @@ def test_only_a_cluster_that_is_being_deleted_refuses() -> None:
     going = wishes.deleted(fleet())
     assert going.status is ClusterStatus.DELETE_IN_PROGRESS
     assert wishes.deleted(going) == going
+    rotating = dataclasses.replace(going, rotation=Rotation.TRUST)
     for wish in (
         lambda c: wishes.resized(c, None, 1),
+        lambda c: wishes.resized(c, None, 4),
         lambda c: wishes.with_group(c, made.group()),
-        lambda c: wishes.upgraded(c, template(), None, FLAVORS),
+        lambda c: wishes.without_group(c, "default-worker"),
+        lambda c: wishes.with_changed_group(c, "default-worker", c.default_worker),
+        lambda c: wishes.upgraded(c, template("other", coe="swarm"), {}, FLAVORS),
         wishes.rotating_ca,
         wishes.with_new_credentials,
     ):
         with pytest.raises(Conflict, match="is being deleted"):
-            wish(going)
+            wish(rotating)
+
+
+@pytest.mark.parametrize("status", [s for s in ClusterStatus if not s.deleting])
+def test_no_other_status_refuses(status: ClusterStatus) -> None:
+    cluster = fleet(status=status)
+    whole = status.verb != "CREATE" or status.complete
+    for after in (
+        wishes.resized(cluster, None, 1),
+        wishes.with_group(cluster, made.group()),
+        wishes.upgraded(cluster, template("t2"), OF_T, FLAVORS),
+        wishes.rotating_ca(cluster),
+        wishes.with_new_credentials(cluster),
+    ):
+        assert after.status.verb == ("UPDATE" if whole else "CREATE")
+        assert after.status.in_progress
+    assert wishes.deleted(cluster).status is ClusterStatus.DELETE_IN_PROGRESS
 
 
 def test_groups_come_and_go() -> None:
@@ -144,11 +191,41 @@ def test_groups_come_and_go() -> None:
     less = wishes.without_group(more, "gpu")
     assert less.groups[2].status is ClusterStatus.DELETE_IN_PROGRESS
     assert wishes.without_group(less, "uuid-of-gpu") == less
+    failed = dataclasses.replace(less, status=ClusterStatus.UPDATE_FAILED)
+    assert wishes.without_group(failed, "gpu").status is ClusterStatus.UPDATE_IN_PROGRESS
+    bound = dataclasses.replace(less.groups[2], max_node_count=9)
     with pytest.raises(Conflict, match="gpu is being deleted"):
         wishes.resized(less, "gpu", 1)
+    with pytest.raises(Conflict, match="gpu is being deleted"):
+        wishes.with_changed_group(less, "gpu", bound)
+    with pytest.raises(Conflict, match=r"has a node group gpu \(DELETE_IN_PROGRESS\)"):
+        wishes.with_group(less, made.group("gpu"))
     for default in ("default-master", "default-worker"):
         with pytest.raises(Invalid, match="default node group"):
             wishes.without_group(more, default)
+
+
+def test_a_group_changes_its_bounds_labels_and_taints() -> None:
+    before = fleet()
+    workers = before.default_worker
+    assert wishes.with_changed_group(before, "default-worker", workers) == before
+    taints = (Taint("gpu", "NoSchedule"),)
+    after = wishes.with_changed_group(
+        before,
+        workers.uuid,
+        dataclasses.replace(workers, max_node_count=4, node_labels={"a": "1"}, node_taints=taints),
+    )
+    changed = after.default_worker
+    assert (changed.max_node_count, changed.node_labels) == (4, {"a": "1"})
+    assert (changed.node_taints, changed.revision) == (taints, workers.revision)
+    assert changed.status is after.status is ClusterStatus.UPDATE_IN_PROGRESS
+    assert after.status_reason == "update node group default-worker"
+    for bound in (
+        dataclasses.replace(workers, min_node_count=5),
+        dataclasses.replace(workers, max_node_count=3),
+    ):
+        with pytest.raises(Conflict, match="can't have 4 nodes"):
+            wishes.with_changed_group(before, workers.uuid, bound)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +252,8 @@ def test_an_upgrade_takes_the_default_groups_along() -> None:
     new = template("t2", flavor_id="big", labels={"a": "2"}, options={"image_id": "host"})
     before = dataclasses.replace(fleet(), labels={"a": "1", "own": "x"})
     before = dataclasses.replace(before, groups=(*before.groups, made.group("gpu", status=DONE)))
-    after = wishes.upgraded(before, new, template(labels={"a": "1"}), FLAVORS, batch_size=2)
+    formers = {"t": template(labels={"a": "1"})}
+    after = wishes.upgraded(before, new, formers, FLAVORS, batch_size=2)
     assert (after.template_uuid, after.batch_size) == ("t2", 2)
     assert after.labels == {"a": "2", "own": "x"}
     master, worker, gpu = after.groups
@@ -189,45 +267,82 @@ def test_an_upgrade_takes_the_default_groups_along() -> None:
 def test_what_a_group_had_been_given_itself_stays() -> None:
     own = Flavor("own", 1, 1, 1, 1)
     after = wishes.upgraded(
-        fleet(flavor=own, image_id="mine"), template("t2", flavor_id="big"), template(), FLAVORS
+        fleet(flavor=own, image_id="mine"), template("t2", flavor_id="big"), OF_T, FLAVORS
     )
     assert (after.default_worker.flavor, after.default_worker.image_id) == (own, "mine")
 
 
 def test_going_back_wants_the_former_revision() -> None:
-    there = wishes.upgraded(fleet(), template("t2", flavor_id="big"), template(), FLAVORS)
-    back = wishes.upgraded(there, template(), template("t2", flavor_id="big"), FLAVORS)
+    new = template("t2", flavor_id="big")
+    there = wishes.upgraded(fleet(), new, OF_T, FLAVORS)
+    back = wishes.upgraded(there, template(), {"t2": new}, FLAVORS)
     assert [g.revision for g in back.groups] == [g.revision for g in fleet().groups]
 
 
 def test_going_on_is_asking_again() -> None:
     new = template("t2")
-    failed = wishes.upgraded(fleet(), new, template(), FLAVORS)
+    failed = wishes.upgraded(fleet(), new, OF_T, FLAVORS)
     failed = dataclasses.replace(failed, status=ClusterStatus.UPDATE_FAILED)
-    again = wishes.upgraded(failed, new, new, FLAVORS)
+    again = wishes.upgraded(failed, new, {"t2": new}, FLAVORS)
     assert again.status is ClusterStatus.UPDATE_IN_PROGRESS
     assert [g.revision for g in again.groups] == [g.revision for g in failed.groups]
 
 
 def test_another_group_follows_to_its_cluster_s_template_only() -> None:
-    before = dataclasses.replace(
-        fleet(), groups=(*fleet().groups, made.group("gpu", status=DONE, template_uuid="t0"))
-    )
+    """It is compared with the template that it is of itself, and not with its cluster's."""
+    first = template("t0", labels={"a": "0"}, options={"image_id": "host"})
+    second = template(flavor_id="big", labels={"a": "1"})
+    gpu = made.group("gpu", status=DONE, template_uuid="t0", labels={"a": "0"}, image_id="host")
+    before = dataclasses.replace(fleet(), groups=(*fleet().groups, gpu))
+    formers = {"t0": first, "t": second}
     with pytest.raises(Conflict, match="only to its cluster's own template, t"):
-        wishes.upgraded(before, template("t2"), template(), FLAVORS, ident="gpu")
-    after = wishes.upgraded(before, template(), template(), FLAVORS, ident="gpu")
-    assert after.groups[2].template_uuid == "t"
+        wishes.upgraded(before, template("t2"), formers, FLAVORS, ident="gpu")
+    after = wishes.upgraded(before, second, formers, FLAVORS, ident="gpu")
+    follower = after.groups[2]
+    assert (follower.template_uuid, follower.flavor, follower.image_id) == ("t", BIG, None)
+    assert follower.labels == {"a": "1"}
+    assert follower.status is ClusterStatus.UPDATE_IN_PROGRESS
     assert after.groups[:2] == before.groups[:2]
     assert after.labels == before.labels
+    assert after.status_reason == "upgrade: gpu to template t-name"
+
+
+def test_where_the_former_template_is_gone_everything_was_the_group_s_own() -> None:
+    gpu = made.group("gpu", status=DONE, template_uuid="t0", labels={"a": "0"})
+    before = dataclasses.replace(fleet(), groups=(*fleet().groups, gpu))
+    new = template(flavor_id="big", labels={"a": "1", "b": "2"})
+    after = wishes.upgraded(before, new, {"t0": None, "t": new}, FLAVORS, ident="gpu")
+    assert (after.groups[2].flavor, after.groups[2].labels) == (made.TINY, {"a": "0", "b": "2"})
+
+
+def test_an_upgrade_that_another_one_overtook_reads_again() -> None:
+    with pytest.raises(wishes.Overtaken):
+        wishes.upgraded(fleet(), template("t2"), {"t3": template("t3")}, FLAVORS)
+
+
+def test_a_flavor_that_was_taken_away_is_kept_and_never_given_anew() -> None:
+    new = template("t2", flavor_id="big")
+    there = wishes.upgraded(fleet(), new, OF_T, FLAVORS)
+    left = {"tiny": made.TINY}
+    again = wishes.upgraded(there, new, {"t2": new}, left)
+    assert again.default_worker.flavor == BIG
+    with pytest.raises(Invalid, match="no flavor big; there is: tiny"):
+        wishes.upgraded(fleet(), new, OF_T, left)
 
 
 def test_another_coe_is_no_upgrade() -> None:
     with pytest.raises(Conflict, match="is of fake, and the template of swarm"):
-        wishes.upgraded(fleet(), template("t2", coe="swarm"), template(), FLAVORS)
+        wishes.upgraded(fleet(), template("t2", coe="swarm"), OF_T, FLAVORS)
 
 
 def test_rotations() -> None:
     after = wishes.rotating_ca(fleet())
     assert (after.rotation, after.status_reason) == (Rotation.TRUST, "rotate the CA")
     assert wishes.rotating_ca(after) == after
+    halfway = dataclasses.replace(
+        after, rotation=Rotation.SERVE, status=ClusterStatus.UPDATE_FAILED, deadline=None
+    )
+    again = wishes.rotating_ca(halfway)
+    assert (again.rotation, again.status) == (Rotation.SERVE, ClusterStatus.UPDATE_IN_PROGRESS)
+    assert again.deadline is not None
     assert wishes.with_new_credentials(fleet()).credentials == 1

@@ -74,6 +74,7 @@ class _Plan:
         for spec in self.wanted:
             if spec.name not in self.given_up:
                 self._membership(spec)
+        self._back_with_their_manager()
         for name in sorted(self.seen.nodes.keys() - self.standing.keys()):
             self._surplus(name)
         return list(self.steps.values())
@@ -106,7 +107,8 @@ class _Plan:
         others = [m for m in self.seen.members or () if m.state == "ready" and m is not member]
         if member is None or not others:
             return frozenset()
-        mark = {} if member.availability == "drain" else {DRAINED: member.availability}
+        former = member.availability
+        mark = {DRAINED: former} if former in {"active", "pause"} else {}
         return frozenset({self._add(verbs.DRAIN, name, id=member.id, **mark)})
 
     def _is_given_up(self, spec: NodeSpec) -> bool:
@@ -260,6 +262,19 @@ class _Plan:
             or member.labels.get(OURS) != spec.labels.get(OURS)
         ):
             self._add(verbs.LABEL_NODE, spec.name, after, **spec.labels)
+
+    def _back_with_their_manager(self) -> None:
+        """A leader that goes away takes the sessions of all members along.
+
+        They return by themselves within seconds. A plan that ends before that leaves nodes
+        that look lost, and have nothing.
+        """
+        managers = self.renewing & set(self.masters)
+        back = {f"{verbs.AWAIT_MEMBER} {name}" for name in managers} & self.steps.keys()
+        if back:
+            for spec in self.wanted:
+                if self.standing[spec.name] is Standing.IN_SWARM:
+                    self._add(verbs.AWAIT_MEMBER, spec.name, back)
 
     # Scaling down
 

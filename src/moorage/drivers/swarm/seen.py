@@ -12,8 +12,8 @@ from moorage.drivers.swarm.naming import CREDENTIALS, node_of
 from moorage.model.node import NodeState, Role
 from moorage.model.ports import Observed
 
-
 COUNT = re.compile(r"[0-9]{1,9}")
+"""As Moorage writes one; a tenant may write there too."""
 
 
 class Standing(enum.Enum):

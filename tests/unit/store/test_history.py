@@ -1,0 +1,206 @@
+"""What is kept of what happened, for how long, and page by page."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+
+import pytest
+
+from moorage.model.cluster import Cluster, ClusterStatus
+from moorage.model.errors import Invalid, NotFound
+from moorage.model.event import Event, EventKind, Record
+from moorage.model.page import Page
+from moorage.model.template import ClusterTemplate
+from moorage.store import EVERYTHING, Scope, Store, audit, events
+from moorage.store.tables import Instant
+from tests.unit.store.conftest import a_cluster, added, wanted
+
+OURS, THEIRS = Scope("ours"), Scope("theirs")
+ALL = Page()
+DAY = datetime.timedelta(days=1)
+
+
+class Calendar:
+    """Stands in for the store's now."""
+
+    def __init__(self) -> None:
+        self.now = datetime.datetime(2030, 1, 1, 12, 0, 0, 1, tzinfo=datetime.UTC)
+
+    def __call__(self) -> datetime.datetime:
+        return self.now
+
+
+@pytest.fixture
+def calendar(monkeypatch: pytest.MonkeyPatch) -> Calendar:
+    ours = Calendar()
+    monkeypatch.setattr(Instant, "now", ours)
+    return ours
+
+
+@pytest.fixture
+async def cluster(store: Store, template: ClusterTemplate, calendar: Calendar) -> Cluster:
+    return await added(store, a_cluster(template))
+
+
+def a_turn(what: str, at: datetime.datetime) -> Event:
+    return Event(EventKind.TURN, what, at)
+
+
+def record(project: str, at: datetime.datetime, number: int = 1) -> Record:
+    path = f"/v1/clusters/{number}"
+    return Record(at, f"req-{number}", "u", "Ünal", project, "POST", path, "::1", 202)
+
+
+async def write(store: Store, cluster: Cluster, new: Sequence[Event]) -> None:
+    """As the conductor does at the end of a turn."""
+    claim = await store.claims.take("w", 30)
+    assert claim is not None
+    assert claim.cluster.uuid == cluster.uuid
+    await store.claims.apply(claim, claim.cluster, 0.0, new)
+
+
+async def remove(store: Store, cluster: Cluster, last: Event) -> None:
+    def deleted(wish: Cluster) -> Cluster:
+        return dataclasses.replace(wish, status=ClusterStatus.DELETE_IN_PROGRESS)
+
+    await wanted(store, cluster.uuid, deleted)
+    claim = await store.claims.take("w", 30)
+    assert claim is not None
+    await store.claims.remove(claim, [last])
+
+
+async def story(store: Store, cluster: Cluster, page: Page = ALL) -> list[str]:
+    return [event.what for event in await store.events.list(cluster.uuid, OURS, page)]
+
+
+async def test_an_event_comes_back_as_it_was_written(
+    store: Store, cluster: Cluster, calendar: Calendar
+) -> None:
+    step = Event(
+        EventKind.STEP, "ensure-node worker-0", calendar.now, "turn-1", 1.25, "no röom", ok=False
+    )
+    await write(store, cluster, [step])
+    first, second = await store.events.list(cluster.uuid, OURS, ALL)
+    assert second == dataclasses.replace(step, id=second.id)
+    assert (first.kind, first.cause, first.at) == (
+        EventKind.REQUEST,
+        "asked by alice",
+        calendar.now,
+    )
+    assert await store.events.list(cluster.uuid, THEIRS, ALL) == []
+    with pytest.raises(NotFound):
+        await store.events.list_of_gone(cluster.uuid, THEIRS, ALL)
+
+
+async def test_pages_go_by_number_both_ways(
+    store: Store, cluster: Cluster, calendar: Calendar
+) -> None:
+    await write(store, cluster, [a_turn(str(number), calendar.now) for number in range(5)])
+    found = await store.events.list(cluster.uuid, OURS, ALL)
+    third = str(found[2].id)
+    whats = [event.what for event in found]
+    assert whats[1:] == ["0", "1", "2", "3", "4"]
+    assert await story(store, cluster, Page(limit=2, marker=third)) == ["2", "3"]
+    assert await story(store, cluster, Page(limit=2, marker=third, sort_dir="desc")) == whats[1::-1]
+    assert await story(store, cluster, Page(marker=str(found[-1].id))) == []
+    for page, field in (
+        (Page(marker="x"), "marker"),
+        (Page(marker="-1"), "marker"),
+        (Page(marker="²"), "marker"),
+        (Page(marker="9" * 16), "marker"),
+        (Page(marker="1\0"), "marker"),
+        (Page(sort_key="at"), "sort_key"),
+    ):
+        with pytest.raises(Invalid) as caught:
+            await store.events.list(cluster.uuid, OURS, page)
+        assert caught.value.field == field
+
+
+async def test_a_long_story_loses_its_oldest_lines(
+    store: Store, cluster: Cluster, calendar: Calendar
+) -> None:
+    new = [a_turn(str(number), calendar.now) for number in range(events.MOST + 5)]
+    await write(store, cluster, new)
+    oldest = await story(store, cluster, Page(limit=2))
+    newest = await story(store, cluster, Page(limit=1, sort_dir="desc"))
+    assert (oldest, newest) == (["5", "6"], [str(events.MOST + 4)])
+
+
+async def test_a_story_ends_a_month_after_its_cluster_and_not_before(
+    store: Store,
+    cluster: Cluster,
+    template: ClusterTemplate,
+    calendar: Calendar,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "PRUNED_EVERY", 1)
+    await remove(store, cluster, a_turn("deleted", calendar.now))
+    lives = await added(store, a_cluster(template, "two"))
+    first = await story(store, lives)
+    calendar.now += 29 * DAY
+    await write(store, lives, [a_turn("healed", calendar.now)])
+    assert (await story(store, cluster))[-1] == "deleted"
+    calendar.now += 2 * DAY
+    await write(store, lives, [a_turn("healed", calendar.now)])
+    with pytest.raises(NotFound):
+        await store.events.list_of_gone(cluster.uuid, OURS, ALL)
+    assert await story(store, lives) == [*first, "healed", "healed"]
+
+
+async def test_a_record_comes_back_as_it_was_added(store: Store, calendar: Calendar) -> None:
+    for number, project in enumerate(("ours", "theirs", "ours")):
+        await store.audit.add(record(project, calendar.now, number))
+    ours = await store.audit.list(OURS, ALL)
+    expected = [record("ours", calendar.now, number) for number in (0, 2)]
+    assert [dataclasses.replace(one, id=0) for one in ours] == expected
+    everyone = await store.audit.list(EVERYTHING, Page(sort_dir="desc"))
+    assert [one.request_id for one in everyone] == ["req-2", "req-1", "req-0"]
+    rest = await store.audit.list(EVERYTHING, Page(marker=str(everyone[-1].id)))
+    assert [one.request_id for one in rest] == ["req-1", "req-2"]
+    with pytest.raises(Invalid):
+        await store.audit.list(OURS, Page(marker="first"))
+
+
+async def test_the_audit_log_forgets_after_a_year(
+    store: Store, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PRUNED_EVERY", 2)
+    await store.audit.add(record("ours", calendar.now, 1))
+    calendar.now += audit.KEPT
+    await store.audit.add(record("ours", calendar.now, 2))
+    assert len(await store.audit.list(EVERYTHING, ALL)) == 2
+    calendar.now += datetime.timedelta(seconds=1)
+    for number in (3, 4):
+        await store.audit.add(record("ours", calendar.now, number))
+    left = await store.audit.list(EVERYTHING, ALL)
+    assert [one.request_id for one in left] == ["req-2", "req-3", "req-4"]
+
+
+async def test_who_is_silent_for_a_minute_is_down(store: Store, calendar: Calendar) -> None:
+    began = calendar.now
+    for host in ("one", "two"):
+        await store.heartbeats.beat(host, "moorage-conductor")
+    calendar.now += datetime.timedelta(seconds=60)
+    assert [service.state for service in await store.heartbeats.list()] == ["up", "up"]
+    calendar.now += datetime.timedelta(microseconds=1)
+    await store.heartbeats.beat("two", "moorage-conductor")
+    one, two = await store.heartbeats.list()
+    assert (one.state, one.report_count, one.last_seen_at) == ("down", 1, began)
+    assert (two.state, two.report_count, two.last_seen_at) == ("up", 2, calendar.now)
+    assert (two.host, two.binary, two.created_at) == ("two", "moorage-conductor", began)
+    await store.heartbeats.beat("one", "moorage-conductor")
+    assert (await store.heartbeats.list())[0] == dataclasses.replace(
+        one, state="up", report_count=2, last_seen_at=calendar.now
+    )
+
+
+async def test_who_is_silent_for_a_day_is_forgotten_when_another_comes(
+    store: Store, calendar: Calendar
+) -> None:
+    await store.heartbeats.beat("one", "moorage-conductor")
+    calendar.now += DAY + datetime.timedelta(seconds=1)
+    assert len(await store.heartbeats.list()) == 1
+    await store.heartbeats.beat("two", "moorage-conductor")
+    assert [service.host for service in await store.heartbeats.list()] == ["two"]
