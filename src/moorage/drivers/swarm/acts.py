@@ -28,7 +28,8 @@ HEARTBEAT = 1.0
 """Seconds between a member's signs of life: a lost one is down after three of them."""
 PROOF_SECONDS = 5.0
 """An engine that answers within this is not started again."""
-START_SECONDS = 20.0
+START_SECONDS = 30.0
+"""A manager's engine answers once there is a leader, and to elect one takes 10 to 19 seconds."""
 LOOK_EVERY = 3.0
 """Seconds between looks into a node whose engine is awaited."""
 SCRIPT_SECONDS = 20.0

@@ -61,11 +61,11 @@ def added() -> list[sa.Column[Any]]:
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("clusters") as table:
+    with op.batch_alter_table("clusters", table_kwargs={"sqlite_autoincrement": True}) as table:
         for column in added():
             table.add_column(column)
     _make_groups()
-    with op.batch_alter_table("clusters") as table:
+    with op.batch_alter_table("clusters", table_kwargs={"sqlite_autoincrement": True}) as table:
         table.drop_column("master_addresses")
         table.drop_column("node_addresses")
         for name in DEFAULTED:
@@ -205,11 +205,11 @@ def downgrade() -> None:
             raise RuntimeError(f"cluster {row.uuid} has node groups: delete them first")
     for name in ("offers", "heartbeats", "audit", "events", "quotas"):
         op.drop_table(name)
-    with op.batch_alter_table("clusters") as table:
+    with op.batch_alter_table("clusters", table_kwargs={"sqlite_autoincrement": True}) as table:
         table.add_column(sa.Column("master_addresses", sa.JSON(), server_default="[]"))
         table.add_column(sa.Column("node_addresses", sa.JSON(), server_default="[]"))
         for column in added():
             table.drop_column(column.name)
-    with op.batch_alter_table("clusters") as table:
+    with op.batch_alter_table("clusters", table_kwargs={"sqlite_autoincrement": True}) as table:
         for name in ("master_addresses", "node_addresses"):
             table.alter_column(name, nullable=False, server_default=None)
