@@ -190,6 +190,7 @@ async def _serve(settings: Settings) -> None:
             validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
             ready=ready,
             identity_url=identity_url,
+            trust_proxy=settings.trust_proxy,
         )
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """The service user that validates tokens (with an existing Keystone)."""
     keystone_password: SecretStr | None = None
     keystone_project: str = "service"
+    trust_proxy: bool = False
+    """A proxy stands before the API and sets X-Forwarded-*, and no client can."""
     public_address: str | None = None
     """The address under which other machines reach this one; None: found from the routes."""
     pool: ipaddress.IPv4Network = ipaddress.IPv4Network("10.128.0.0/12")

@@ -16,6 +16,9 @@ from moorage.cli.files import write_private
 if TYPE_CHECKING:
     from moorage.settings import Settings
 
+SECRETS = {"keystone_password", "database_url"}
+"""Settings that no message shows."""
+
 
 def state_of(given: Path | None) -> Path:
     """The state directory: absolute, so that it names the same place everywhere."""
@@ -40,7 +43,7 @@ def load(state: Path, options: Mapping[str, Any] | None = None) -> Settings:
         name = ".".join(map(str, error["loc"])).replace("_", "-")
         raise Failure(
             f"{name}: {error['msg']} (it is {error.get('input')!r})"
-            if "password" not in name
+            if error["loc"][0] not in SECRETS
             else f"{name}: {error['msg']}",
             code=Code.USAGE,
             mend="moorage up --help",
@@ -48,10 +51,11 @@ def load(state: Path, options: Mapping[str, Any] | None = None) -> Settings:
 
 
 def keep(settings: Settings) -> None:
-    """Keep what is set (the password too: the file is its owner's only)."""
+    """Keep what is set (the secrets too: the file is its owner's only)."""
     value = settings.model_dump(mode="json", exclude={"state"}, exclude_unset=True)
-    if settings.keystone_password is not None:
-        value["keystone_password"] = settings.keystone_password.get_secret_value()
+    for name in SECRETS & value.keys():
+        secret = getattr(settings, name)
+        value[name] = secret and secret.get_secret_value()
     write_private(Home(settings.state).settings, json.dumps(value, indent=1).encode())
 
 

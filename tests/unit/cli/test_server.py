@@ -126,3 +126,18 @@ def test_kept_settings_that_are_damaged(tmp_path: Path) -> None:
     Home(tmp_path).settings.write_text("{")
     with pytest.raises(Failure, match="damaged"):
         choices.load(tmp_path)
+
+
+def test_a_database_s_address_is_kept_and_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://moorage:hush@db/moorage"
+    monkeypatch.setenv("MOORAGE_DATABASE_URL", url)
+    home = Home(tmp_path)
+    home.prepare()
+    settings = choices.load(tmp_path)
+    choices.keep(settings)
+    assert "hush" not in repr(settings)
+    monkeypatch.delenv("MOORAGE_DATABASE_URL")
+    assert choices.load(tmp_path).database == url
+    assert home.settings.stat().st_mode & 0o077 == 0
