@@ -91,3 +91,12 @@ def test_going_back() -> None:
     assert {group.status for group in back.groups} == {ClusterStatus.ROLLBACK_IN_PROGRESS}
     assert back.fallback is None
     assert back.deadline == now + datetime.timedelta(minutes=60)
+
+
+def test_going_back_brings_no_group_back_that_was_to_go_even_then() -> None:
+    now = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
+    going = made.group("gpu", 1, status=ClusterStatus.DELETE_IN_PROGRESS)
+    before = (*made.groups(1, 2, status=ClusterStatus.CREATE_COMPLETE), going)
+    back = gone_back(made.cluster(1, 5, status="ROLLBACK_IN_PROGRESS", fallback=before), now)
+    assert back.groups[2] == going
+    assert len(settled_groups(back, verdict("ROLLBACK_IN_PROGRESS"), steps=(), nodes={})) == 2

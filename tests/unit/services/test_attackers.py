@@ -12,7 +12,14 @@ from moorage.model.cluster import Cluster, ClusterStatus
 from moorage.model.errors import Forbidden, NotFound
 from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
-from moorage.services import NewCluster, NewTemplate, PatchOp
+from moorage.services import (
+    NewCluster,
+    NewNodeGroup,
+    NewRelease,
+    NewSize,
+    NewTemplate,
+    PatchOp,
+)
 from moorage.store import EVERYTHING
 from tests.unit.services.conftest import (
     ADMIN,
@@ -27,17 +34,29 @@ from tests.unit.trust.requests import request
 
 CSR = request().decode()
 GROW = [PatchOp("replace", "/node_count", 2)]
+BOUND = [PatchOp("replace", "/max_node_count", 9)]
+WORKERS = "default-worker"
 RENAME = [PatchOp("replace", "/name", "pwned")]
 
 Act = Callable[[House, Caller, str], Awaitable[object]]
 READS_OF_CLUSTERS: dict[str, Act] = {
     "get": lambda h, c, i: h.clusters.get(c, i),
     "ca": lambda h, c, i: h.certificates.ca(c, i),
+    "events": lambda h, c, i: h.services.events.list(c, i, Page()),
+    "groups": lambda h, c, i: h.services.nodegroups.list(c, i, Page()),
+    "group": lambda h, c, i: h.services.nodegroups.get(c, i, "default-worker"),
 }
 WRITES_OF_CLUSTERS: dict[str, Act] = {
     "update": lambda h, c, i: h.clusters.update(c, i, GROW),
     "delete": lambda h, c, i: h.clusters.delete(c, i),
     "sign": lambda h, c, i: h.certificates.sign(c, i, CSR),
+    "rotate the CA": lambda h, c, i: h.certificates.rotate(c, i),
+    "rotate credentials": lambda h, c, i: h.clusters.rotate_credentials(c, i),
+    "resize": lambda h, c, i: h.clusters.resize(c, i, NewSize(3)),
+    "upgrade": lambda h, c, i: h.clusters.upgrade(c, i, NewRelease("ours-swarm")),
+    "add a group": lambda h, c, i: h.services.nodegroups.create(c, i, NewNodeGroup("pwned")),
+    "change a group": lambda h, c, i: h.services.nodegroups.update(c, i, WORKERS, BOUND),
+    "delete a group": lambda h, c, i: h.services.nodegroups.delete(c, i, WORKERS),
 }
 READS_OF_TEMPLATES: dict[str, Act] = {"get": lambda h, c, i: h.templates.get(c, i)}
 WRITES_OF_TEMPLATES: dict[str, Act] = {
@@ -180,6 +199,29 @@ async def test_only_an_admin_publishes_and_hides(
     changed = await house.templates.update(ADMIN, template.uuid, patch)
     assert getattr(changed, flag) is True
     assert changed.project_id == "ours"
+
+
+@pytest.mark.parametrize("flag", ["public", "hidden"])
+async def test_a_publisher_publishes_its_own_and_no_other_s(house: House, flag: str) -> None:
+    publisher = caller("ours", "member", "reader", "publisher")
+    made = await house.templates.create(
+        publisher,
+        NewTemplate("swarm", "by-publisher", **{flag: True}),  # type: ignore[arg-type]
+    )
+    assert getattr(made, flag) is True
+    off = [PatchOp("replace", f"/{flag}", "False")]
+    with pytest.raises(Forbidden, match="publisher"):
+        await house.templates.update(OURS, made.uuid, off)
+    changed = await house.templates.update(publisher, made.uuid, off)
+    assert getattr(changed, flag) is False
+    theirs = await house.templates.create(THEIRS, NewTemplate("swarm", "theirs"))
+    on = [PatchOp("replace", f"/{flag}", True)]
+    with pytest.raises(NotFound):
+        await house.templates.update(publisher, theirs.uuid, on)
+    with pytest.raises(Forbidden, match="role member"):
+        await house.templates.update(caller("ours", "reader", "publisher"), made.uuid, on)
+    with pytest.raises(Forbidden):
+        await house.clusters.list(publisher, Page(), all_projects=True)
 
 
 async def test_a_public_template_is_everyones_to_use_and_its_owners_to_change(

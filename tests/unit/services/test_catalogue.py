@@ -6,7 +6,7 @@ import pytest
 
 from moorage.model.errors import Conflict, Forbidden, Invalid, NotFound
 from moorage.services import NewCluster, NewOffer, NewSize, NewTemplate
-from tests.unit.services.conftest import ADMIN, OUR_READER, OURS, House
+from tests.unit.services.conftest import ADMIN, NOBODY, OUR_READER, OURS, House, caller
 
 HUGE = NewOffer("flavor", "huge", detail={"vcpus": 8, "memory_mib": 9000, "disk_gib": "9"})
 
@@ -89,6 +89,40 @@ async def test_only_admins_change_it_and_what_is_built_in_stays(house: House) ->
     ):
         with pytest.raises(Conflict):
             await builtin
+    for nobody in (NOBODY, caller("", "admin")):
+        with pytest.raises(Forbidden):
+            await catalogue.list(nobody, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "provider", "field"),
+    [
+        ("bicycle", "x", None, "kind"),
+        ("image", "x\0", None, "name"),
+        ("image", "\ud800", None, "name"),
+        ("image", "x" * 256, None, "name"),
+    ],
+)
+async def test_what_could_not_be_added_can_not_be_removed(
+    house: House, kind: str, name: str, provider: str | None, field: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        await house.services.catalogue.remove(ADMIN, kind, name, provider)
+    assert caught.value.field == field
+
+
+async def test_lists_are_by_kind_and_provider(house: House) -> None:
+    catalogue = house.services.catalogue
+    await catalogue.add(ADMIN, NewOffer("image", "other", "small"))
+    there = [offer.name for offer in await catalogue.list(OURS, "image", None)]
+    assert there == ["host", "host", "other"]
+    assert [o.name for o in await catalogue.list(OURS, "image", "local")] == ["host"]
+    for kind, provider, field in (("bicycle", None, "kind"), (None, "moon", "provider")):
+        with pytest.raises(Invalid) as caught:
+            await catalogue.list(OURS, kind, provider)
+        assert caught.value.field == field
+    with pytest.raises(Invalid, match="provider local has: host"):
+        await house.templates.create(OURS, NewTemplate("swarm", "t", options={"image_id": "other"}))
 
 
 async def test_labels_without_effect_are_kept_and_reported(house: House) -> None:

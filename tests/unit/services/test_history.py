@@ -5,10 +5,11 @@ import datetime
 
 import pytest
 
-from moorage.model.errors import Forbidden, NotFound
+from moorage.model.errors import Forbidden, Invalid, NotFound, QuotaExceeded
 from moorage.model.event import Event, EventKind, Record
 from moorage.model.page import Page
 from moorage.services import NewCluster, NewRelease, NewSize, NewTemplate
+from moorage.store.tables import Instant
 from tests.unit.services.conftest import ADMIN, OUR_READER, OURS, THEIRS, House
 
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
@@ -41,12 +42,40 @@ async def test_a_story_from_the_first_request_to_the_end_and_after(house: House)
     assert {event.cause for event in events[:-1]} == {f"asked by {OURS.user_name}"}
     newest = await house.services.events.list(OURS, one.uuid, Page(limit=2, sort_dir="desc"))
     assert [event.what for event in newest] == ["deleted: 2 nodes", "delete"]
-    for attack in (THEIRS,):
-        with pytest.raises(NotFound):
-            await house.services.events.list(attack, one.uuid, Page())
+    with pytest.raises(NotFound):
+        await house.services.events.list(THEIRS, one.uuid, Page())
     with pytest.raises(NotFound):
         await house.services.events.list(OURS, "one", Page())
     assert await house.services.events.list(ADMIN, one.uuid, Page())
+
+
+async def test_a_cluster_that_is_there_has_a_story_even_when_none_is_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a migration; and a month does not make an old cluster be gone."""
+    await house.templates.create(OURS, NewTemplate("swarm", "t"))
+    one = await house.clusters.create(OURS, NewCluster("t", "one"))
+    monkeypatch.setattr("moorage.store.events.PRUNED_EVERY", 1)
+    later = one.created_at or NOW
+    monkeypatch.setattr(Instant, "now", lambda: later + datetime.timedelta(days=365))
+    await house.clusters.create(OURS, NewCluster("t", "two"))
+    assert len(await house.services.events.list(OURS, "one", Page())) == 1
+    last = (await house.services.events.list(OURS, one.uuid, Page()))[-1]
+    beyond = Page(marker=str(last.id))
+    assert await house.services.events.list(OURS, one.uuid, beyond) == []
+    for stranger in (THEIRS, ADMIN):
+        with pytest.raises(NotFound):
+            await house.services.events.list(stranger, "one", Page())
+
+
+async def test_refused_wishes_leave_no_line(house: House) -> None:
+    await house.templates.create(OURS, NewTemplate("swarm", "t"))
+    one = await house.clusters.create(OURS, NewCluster("t", "one"))
+    for size, error in ((NewSize(99), QuotaExceeded), (NewSize(0, ["nothing"]), Invalid)):
+        with pytest.raises(error):
+            await house.clusters.resize(OURS, "one", size)
+    await house.clusters.resize(OURS, "one", NewSize(1))  # as it is
+    assert len(await house.events(one.uuid)) == 1
 
 
 async def test_a_project_reads_its_own_audit_and_admins_all(house: House) -> None:

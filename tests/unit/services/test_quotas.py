@@ -8,13 +8,22 @@ from typing import Any
 
 import pytest
 
+from moorage.model.cluster import Cluster
 from moorage.model.errors import Conflict, Forbidden, Invalid, NotFound, QuotaExceeded
 from moorage.model.page import Page
 from moorage.model.quota import Resource
 from moorage.services import NewCluster, NewNodeGroup, NewQuota, NewRelease, NewSize, NewTemplate
 from moorage.store import Store
 from moorage.trust.seal import Seal
-from tests.unit.services.conftest import ADMIN, OUR_READER, OURS, THEIRS, House, house_over
+from tests.unit.services.conftest import (
+    ADMIN,
+    OUR_READER,
+    OURS,
+    THEIRS,
+    House,
+    caller,
+    house_over,
+)
 
 
 @pytest.fixture
@@ -99,6 +108,94 @@ async def test_two_at_one_instant_can_not_both_take_the_last(tmp_path: Path) -> 
     assert (used[Resource.CLUSTER], used[Resource.NODE]) == (4, 8)
     for store in stores:
         await store.close()
+
+
+async def test_of_many_growing_at_once_none_passes_the_quota(house: House, template: None) -> None:
+    await limit(house, "Node", 10)
+    for name in ("one", "two"):
+        await house.clusters.create(OURS, NewCluster("swarm", name, node_count=1))
+    ended = await asyncio.gather(
+        house.clusters.resize(OURS, "one", NewSize(4)),
+        house.clusters.resize(OURS, "two", NewSize(4)),
+        house.services.nodegroups.create(OURS, "one", NewNodeGroup("g", 3)),
+        house.services.nodegroups.create(OURS, "two", NewNodeGroup("g", 3)),
+        house.clusters.create(OURS, NewCluster("swarm", "three", node_count=2)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(end, QuotaExceeded) for end in ended) == 3, ended
+    used = await house.services.quotas.stats(OURS, OURS.project_id)
+    assert used[Resource.NODE] == 10
+
+
+async def test_another_project_s_clusters_take_nothing_of_ours(
+    house: House, template: None
+) -> None:
+    await limit(house, "Node", 2)
+    await house.templates.create(THEIRS, NewTemplate("swarm", "theirs"))
+    await house.clusters.create(THEIRS, NewCluster("theirs", "big", node_count=9))
+    await house.clusters.create(OURS, NewCluster("swarm", "one", node_count=1))
+    with pytest.raises(QuotaExceeded, match="of 2 nodes is too small: it has 2, and 1 more were"):
+        await house.clusters.resize(OURS, "one", NewSize(2))
+    grown = house.clusters.resize(ADMIN, (await _one(house)).uuid, NewSize(2))
+    with pytest.raises(QuotaExceeded):  # it counts for its project, whoever asks
+        await grown
+
+
+async def _one(house: House) -> Cluster:
+    return await house.clusters.get(OURS, "one")
+
+
+async def test_zero_is_a_quota_and_unlimited_another(house: House, template: None) -> None:
+    await limit(house, "Cluster", 0)
+    with pytest.raises(QuotaExceeded, match="quota of 0 clusters"):
+        await house.clusters.create(OURS, NewCluster("swarm", "one"))
+    await house.services.quotas.update(ADMIN, NewQuota(OURS.project_id, "Cluster", -1))
+    for number in range(6):  # more than the default of 4
+        await house.clusters.create(OURS, NewCluster("swarm", f"c{number}"))
+
+
+async def test_a_deleted_group_counts_until_its_nodes_are_gone(
+    house: House, template: None
+) -> None:
+    await limit(house, "Node", 4)
+    one = await house.clusters.create(OURS, NewCluster("swarm", "one", node_count=1))
+    await house.services.nodegroups.create(OURS, "one", NewNodeGroup("g", 2))
+    await house.services.nodegroups.delete(OURS, "one", "g")
+    with pytest.raises(QuotaExceeded):
+        await house.clusters.resize(OURS, "one", NewSize(2))
+    await house.settle(one.uuid, "UPDATE_COMPLETE", groups=one.groups)
+    assert (await house.clusters.resize(OURS, "one", NewSize(3))).node_count == 3
+
+
+async def test_pages_of_quotas(house: House) -> None:
+    quotas = house.services.quotas
+    made = [
+        await quotas.create(ADMIN, NewQuota(project, resource, number))
+        for number, (project, resource) in enumerate(
+            (("a", "Node"), ("b", "Cluster"), ("a", "Disk"), ("c", "CPU"))
+        )
+    ]
+    page = Page(limit=2, marker=str(made[0].id))
+    assert await quotas.list(ADMIN, page, all_projects=True) == made[1:3]
+    down = Page(sort_key="hard_limit", sort_dir="desc")
+    assert await quotas.list(ADMIN, down, all_projects=True) == made[::-1]
+    assert await quotas.list(caller("a", "reader"), Page()) == [made[0], made[2]]
+    with pytest.raises(Invalid) as caught:  # another project's is no marker
+        await quotas.list(caller("a", "reader"), Page(marker=str(made[1].id)))
+    assert caught.value.field == "marker"
+
+
+@pytest.mark.parametrize("project", ["p\0", "\ud800", " ", "p" * 65])
+async def test_no_project_is_called_so(house: House, project: str) -> None:
+    quotas = house.services.quotas
+    for asked in (
+        quotas.get(ADMIN, project, "Node"),
+        quotas.delete(ADMIN, project, "Node"),
+        quotas.stats(ADMIN, project),
+    ):
+        with pytest.raises(Invalid) as caught:
+            await asked
+        assert caught.value.field == "project_id"
 
 
 async def test_defaults_and_what_an_admin_sets(house: House) -> None:

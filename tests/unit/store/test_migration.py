@@ -167,6 +167,13 @@ def with_rows(seal: Seal) -> Callable[[Connection], None]:
     return work
 
 
+async def refuse_numbers_given_twice(url: str) -> None:
+    """SQLite gives the number of a deleted last row again, unless the table says otherwise."""
+    if url.startswith("sqlite"):
+        made = sa.text("SELECT sql FROM sqlite_master WHERE name = 'clusters'")
+        assert "AUTOINCREMENT" in await inside(url, lambda c: str(c.scalar(made)))
+
+
 @pytest.fixture
 async def old_url(empty_url: str, seal: Seal) -> str:
     """Of a database as version 0001 left it, with two clusters."""
@@ -232,10 +239,7 @@ async def test_the_tables_are_then_those_of_the_code(old_url: str, seal: Seal) -
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
     assert await inside(old_url, differences) == []
-    if old_url.startswith("sqlite"):
-        made = sa.text("SELECT sql FROM sqlite_master WHERE name = 'clusters'")
-        found = await inside(old_url, lambda c: str(c.scalar(made)))
-        assert "AUTOINCREMENT" in found, "a number must never be given twice"
+    await refuse_numbers_given_twice(old_url)
 
 
 async def test_claims_and_work_go_on(old_url: str, seal: Seal) -> None:
@@ -252,6 +256,7 @@ async def test_down_and_up_again(old_url: str, seal: Seal) -> None:
     await opened(old_url, seal)
     await inside(old_url, moved("0001"))
     assert await inside(old_url, layout) == before
+    await refuse_numbers_given_twice(old_url)
     after_rows = await inside(old_url, rows_of)
     for row in (*before_rows, *after_rows):
         del row["master_addresses"], row["node_addresses"]  # the next turn sees them again
