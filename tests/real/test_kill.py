@@ -26,12 +26,18 @@ def tenant(install: Install) -> Tenant:
 
 
 @pytest.fixture(scope="module")
+def others(install: Install) -> set[str]:
+    """Links of other Moorages that this machine had before the first cluster of `install`."""
+    return links()
+
+
+@pytest.fixture(scope="module")
 def template(tenant: Tenant) -> str:
     return tenant.make_template()
 
 
 @pytest.fixture(scope="module")
-def usual(tenant: Tenant, template: str) -> tuple[float, float]:
+def usual(tenant: Tenant, template: str, others: set[str]) -> tuple[float, float]:
     """Seconds of an undisturbed create and of an undisturbed delete."""
     start = time.monotonic()
     uuid = tenant.create("undisturbed", template=template, workers=WORKERS)
@@ -40,6 +46,10 @@ def usual(tenant: Tenant, template: str) -> tuple[float, float]:
     tenant.ask("DELETE", f"/clusters/{uuid}")
     tenant.until_gone(uuid)
     return created - start, time.monotonic() - created
+
+
+def links() -> set[str]:
+    return {p.name for p in Path("/sys/class/net").iterdir() if p.name.startswith("mrg")}
 
 
 def on_this_machine(install: Install) -> dict[str, set[str]]:
@@ -53,7 +63,7 @@ def on_this_machine(install: Install) -> dict[str, set[str]]:
         "directories": {f"{p.parent.name}.{p.name}" for p in nodes.glob("*/*")},
         "containers": {p.name for p in runc.iterdir()} if runc.exists() else set(),
         "cgroups": {f"{p.parent.name}.{p.name}" for p in groups if p.is_dir()},
-        "links": {p.name for p in Path("/sys/class/net").iterdir() if p.name.startswith("mrg")},
+        "links": links(),
         "slots": {p.name for p in claims if str(p.readlink()).startswith(str(state))},
     }
 
@@ -62,7 +72,7 @@ def names(uuid: str) -> set[str]:
     return {f"{uuid}.master-0", *(f"{uuid}.worker-{n}" for n in range(WORKERS))}
 
 
-def assert_nothing_but(install: Install, uuid: str | None) -> None:
+def assert_nothing_but(install: Install, uuid: str | None, others: set[str]) -> None:
     found = on_this_machine(install)
     wanted = names(uuid) if uuid else set()
     assert found["directories"] == wanted
@@ -70,9 +80,9 @@ def assert_nothing_but(install: Install, uuid: str | None) -> None:
     assert found["cgroups"] == wanted
     assert len(found["slots"]) == (1 if uuid else 0)
     if not uuid:
-        assert found["links"] == set()
+        assert found["links"] == others
     else:  # a bridge, and a link for each node
-        assert len(found["links"]) == 1 + len(wanted)
+        assert len(found["links"] - others) == 1 + len(wanted)
 
 
 def kill_and_restart(install: Install, after: float) -> None:
@@ -83,26 +93,36 @@ def kill_and_restart(install: Install, after: float) -> None:
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_a_create_goes_on(
-    install: Install, tenant: Tenant, template: str, usual: tuple[float, float], moment: int
+    install: Install,
+    tenant: Tenant,
+    template: str,
+    usual: tuple[float, float],
+    others: set[str],
+    moment: int,
 ) -> None:
     uuid = tenant.create(f"create-{moment}", template=template, workers=WORKERS)
     try:
         kill_and_restart(install, usual[0] * moment / MOMENTS)
         tenant.until_complete(uuid)
-        assert_nothing_but(install, uuid)
+        assert_nothing_but(install, uuid, others)
     finally:
         tenant.ask("DELETE", f"/clusters/{uuid}")
         tenant.until_gone(uuid)
-    assert_nothing_but(install, None)
+    assert_nothing_but(install, None, others)
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_a_delete_goes_on(
-    install: Install, tenant: Tenant, template: str, usual: tuple[float, float], moment: int
+    install: Install,
+    tenant: Tenant,
+    template: str,
+    usual: tuple[float, float],
+    others: set[str],
+    moment: int,
 ) -> None:
     uuid = tenant.create(f"delete-{moment}", template=template, workers=WORKERS)
     tenant.until_complete(uuid)
     assert tenant.ask("DELETE", f"/clusters/{uuid}").status == 204
     kill_and_restart(install, usual[1] * moment / MOMENTS)
     tenant.until_gone(uuid)
-    assert_nothing_but(install, None)
+    assert_nothing_but(install, None, others)
