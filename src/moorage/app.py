@@ -25,6 +25,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from moorage import log_lines
 from moorage.api import create_api
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
@@ -54,7 +55,7 @@ DRAIN_SECONDS = 5
 
 def serve(settings: Settings) -> None:
     """Be the server until SIGTERM or SIGINT. Raises Refused where it can't start."""
-    _configure_logs()
+    log_lines.configure()
     _raise_open_files()
     os.umask(0o022)  # the roots of nodes are made with the modes that an /etc has
     _prepare(settings)
@@ -282,23 +283,6 @@ def _plugins(group: str, settings: Settings, make: Callable[[Callable[..., T]], 
         for point in entry_points(group=group)
         if point.name != "fake" or settings.fakes
     }
-
-
-def _configure_logs() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Never the local variables of a traceback: keys and tokens are among them.
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            ),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.WriteLoggerFactory(file=open(2, "w", buffering=1, closefd=False)),  # noqa: SIM115
-    )
 
 
 def _raise_open_files() -> None:
