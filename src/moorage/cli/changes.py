@@ -46,15 +46,20 @@ def resize(
 @commands.command(
     help=teach(
         "Go to another template, a batch of nodes at a time.\n\n"
-        "A batch that fails stops there: the same command goes on, the former template goes back.",
+        "Its masters go one at a time. A batch that fails stops there: the same command goes "
+        "on, the former template goes back. A group that is not a default one stays as it is, "
+        "and follows by --group, to its cluster's template.",
         "moorage cluster upgrade fleet larger --batch 2 --wait",
+        "moorage cluster upgrade fleet larger --group gpu --wait",
     )
 )
 def upgrade(
     cluster: Annotated[str, NAME],
     template: Annotated[str, typer.Argument(help="The template's name or uuid.")],
     batch: Annotated[int, typer.Option(help="So many nodes may be away at once.", min=1)] = 1,
-    group: Group = None,
+    group: Annotated[
+        str | None, typer.Option(help="A node group; else the default ones, masters and workers.")
+    ] = None,
     wait: Wait = False,
     wait_timeout: WaitSeconds = 3600,
     output: OutputAs = Output.TABLE,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SECRETS = {"keystone_password", "database_url"}
 """Settings that no message shows."""
+DATABASES = "postgresql://user:password@host/name or sqlite:////var/lib/moorage/moorage.db"
 
 
 def state_of(given: Path | None) -> Path:
@@ -32,12 +33,10 @@ def load(state: Path, options: Mapping[str, Any] | None = None) -> Settings:
     from moorage.settings import Settings
 
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    from_environment = {
-        name for name in Settings.model_fields if f"MOORAGE_{name}".upper() in os.environ
-    }
+    from_environment = {name for name in Settings.model_fields if _variable(name) in os.environ}
     kept = {name: v for name, v in _kept(Home(state)).items() if name not in from_environment}
     try:
-        return Settings(**(kept | given | {"state": state}))
+        settings = Settings(**(kept | given | {"state": state}))
     except ValidationError as wrong:
         error = wrong.errors()[0]
         name = ".".join(map(str, error["loc"])).replace("_", "-")
@@ -48,6 +47,8 @@ def load(state: Path, options: Mapping[str, Any] | None = None) -> Settings:
             code=Code.USAGE,
             mend="moorage up --help",
         ) from None
+    _refuse_unknown_database(settings.database)
+    return settings
 
 
 def keep(settings: Settings) -> None:
@@ -57,6 +58,33 @@ def keep(settings: Settings) -> None:
         secret = getattr(settings, name)
         value[name] = secret and secret.get_secret_value()
     write_private(Home(settings.state).settings, json.dumps(value, indent=1).encode())
+
+
+def environment() -> dict[str, str]:
+    """For a server that is to have what is kept: that was chosen over what variables say."""
+    from moorage.settings import Settings
+
+    variables = {_variable(name) for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name.upper() not in variables}
+
+
+def _variable(setting: str) -> str:
+    return f"MOORAGE_{setting}".upper()
+
+
+def _refuse_unknown_database(url: str) -> None:
+    """Raises Failure, which shows nothing of an URL: wherever a password may stand, one may be."""
+    kind, sign, rest = url.partition("://")
+    match kind.partition("+")[0]:
+        case "postgresql" if sign and rest:
+            return
+        case "sqlite" if rest.startswith("//"):
+            return
+        case "sqlite" if sign:
+            wrong = "the path of a SQLite file has to begin with `/`, after three others"
+        case _:
+            wrong = "its URL is of no kind that is known"
+    raise Failure(f"the database: {wrong}", code=Code.USAGE, mend=f"write {DATABASES}")
 
 
 def _kept(home: Home) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 
 from moorage.cli.clouds import choose
 from moorage.cli.failure import Code, Failure
-from moorage.cli.options import OsCloud, OutputAs, named_values
+from moorage.cli.options import OsCloud, OutputAs, named_values, segment
 from moorage.cli.screen import Output, Progress, say, show_list, show_object, teach
 from moorage.cli.session import Service, container_infra
 
@@ -163,11 +163,7 @@ def config(
 
 def path_of(cluster: str) -> str:
     """The path of a cluster, by name or uuid: one segment, whatever is in it."""
-    from urllib.parse import quote
-
-    if not cluster:
-        raise Failure("a cluster's name can't be empty", code=Code.USAGE)
-    return f"/clusters/{quote(cluster, safe='')}"
+    return f"/clusters/{segment(cluster, 'a cluster')}"
 
 
 def settle(

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def running(home: Home) -> Process | None:
     return process if process.alive() else None
 
 
-def spawn(home: Home) -> subprocess.Popen[bytes]:
+def spawn(home: Home, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start `moorage serve` detached from this terminal, its stderr in the log."""
     home.prepare()
     with contextlib.suppress(FileNotFoundError):
@@ -141,6 +141,7 @@ def spawn(home: Home) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd="/",
+            env=dict(environment),
             start_new_session=True,
         )
 

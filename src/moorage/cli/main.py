@@ -8,9 +8,18 @@ from typing import Annotated
 
 import typer
 
-from moorage.cli import changes, clusters, records, story, templates
+from moorage.cli import (
+    changes,
+    clusters,
+    groups,
+    quotas,
+    records,
+    services,
+    story,
+    templates,
+)
 from moorage.cli.failure import MEANINGS, Code, Failure
-from moorage.cli.options import OutputAs, State
+from moorage.cli.options import Database, OutputAs, State
 from moorage.cli.screen import Output, Progress, complain, say, show_json, teach
 
 CODES = "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
@@ -36,7 +45,10 @@ app = typer.Typer(
 app.add_typer(clusters.commands, name="cluster")
 clusters.commands.add_typer(changes.commands)
 clusters.commands.add_typer(story.commands)
+app.add_typer(groups.commands, name="group")
 app.add_typer(templates.commands, name="template")
+app.add_typer(quotas.commands, name="quota")
+app.add_typer(services.commands, name="service")
 app.add_typer(records.catalogue, name="catalogue")
 app.command(
     help=teach(
@@ -73,6 +85,7 @@ def common(
         "moorage up",
         "moorage up --host 0.0.0.0 --public-address 203.0.113.7",
         "moorage up --keystone https://cloud:5000/v3   # an existing Keystone",
+        "MOORAGE_DATABASE_URL=postgresql://moorage:secret@db/moorage moorage up",
     )
 )
 def up(
@@ -100,6 +113,7 @@ def up(
             help="The clusters' networks come from it (10.128.0.0/12).", show_default=False
         ),
     ] = None,
+    database: Database = None,
     quota_clusters: Annotated[
         int | None, typer.Option(help="Clusters a project may have (20).", show_default=False)
     ] = None,
@@ -121,6 +135,7 @@ def up(
         "keystone_port": keystone_port,
         "public_address": public_address,
         "pool": pool,
+        "database_url": database,
         "quota_clusters": quota_clusters,
         "quota_nodes": quota_nodes,
         "memory_overcommit": memory_overcommit,
@@ -142,14 +157,15 @@ def up(
 @app.command(
     help=teach(
         "Be the server, for a supervisor such as systemd: no fork, JSON logs on stderr, "
-        "ends on SIGTERM. Clusters go on without it. `moorage up` keeps the options.",
+        "ends on SIGTERM. Clusters go on without it. `moorage up` keeps the options; "
+        "what is said here holds for this time.",
         "moorage serve --state /var/lib/moorage",
     )
 )
-def serve(state: State = None) -> None:
+def serve(state: State = None, database: Database = None) -> None:
     from moorage.cli import choices, server
 
-    server.serve(choices.load(choices.state_of(state)))
+    server.serve(choices.load(choices.state_of(state), {"database_url": database}))
 
 
 @app.command(
@@ -180,6 +196,8 @@ def down(
         raise Failure("only root can purge", code=Code.DENIED, mend="sudo moorage down --purge")
     server.purge(settings, Progress())
     say(f"Nothing of {where} is left.")
+    if settings.database_url is not None:
+        say("The database that was chosen by --database stays as it is: drop it where it is.")
 
 
 def _confirm(question: str) -> None:
@@ -226,11 +244,12 @@ def demo(
     keystone_port: Annotated[
         int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
     ] = None,
+    database: Database = None,
 ) -> None:
     from moorage.cli import choices
     from moorage.cli.demo import run as show
 
-    options = {"port": port, "keystone_port": keystone_port}
+    options = {"port": port, "keystone_port": keystone_port, "database_url": database}
     show(choices.load(choices.state_of(state), options))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -28,6 +29,26 @@ State = Annotated[
         show_default=False,
     ),
 ]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="postgresql://user:password@host/name; else a SQLite file. Whoever looks at this "
+        "machine's processes can read it: MOORAGE_DATABASE_URL keeps a password out of sight.",
+        show_default=False,
+    ),
+]
+
+
+def segment(word: str, what: str) -> str:
+    """A name or uuid as one segment of a path, whatever is in it. Raises Failure.
+
+    `.` and `..` can't be: HTTP clients resolve them, and the request would mean another object.
+    """
+    if word in {"", ".", ".."}:
+        raise Failure(f"{what} can't be named `{word}`", code=Code.USAGE)
+    return quote(word, safe="")
 
 
 def named_values(words: Iterable[str] | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from moorage.cli.clouds import choose
-from moorage.cli.options import OsCloud, OutputAs
+from moorage.cli.options import OsCloud, OutputAs, segment
 from moorage.cli.screen import Output, say, show_list, show_object, teach
 from moorage.cli.session import container_infra
 
@@ -90,6 +90,6 @@ def remove(
     os_cloud: OsCloud = None,
 ) -> None:
     asked = f"?provider={quote(provider, safe='')}" if provider else ""
-    path = f"/catalogue/{quote(kind, safe='')}/{quote(name, safe='')}{asked}"
+    path = f"/catalogue/{segment(kind, 'a kind')}/{segment(name, 'an entry')}{asked}"
     container_infra(choose(os_cloud)).call("DELETE", path)
     say(f"Removed: {kind} {name}")

@@ -33,7 +33,7 @@ def up(settings: Settings, progress: Progress) -> bool:
     home.prepare()
     choices.keep(settings)
     with progress.step("Moorage starts") as step:
-        child = daemon.spawn(home)
+        child = daemon.spawn(home, choices.environment())
         daemon.await_ready(
             child, home, (settings.host, settings.port), seconds=READY_SECONDS, tell=step.say
         )

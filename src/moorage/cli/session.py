@@ -81,6 +81,23 @@ class Service:
             self._endpoint = base if base.endswith(self._version) else base + self._version
         return self._endpoint
 
+    @property
+    def project_id(self) -> str:
+        """The project that the cloud's credentials are for. Raises Failure."""
+        with _reached(self._cloud):
+            found: str | None = self._session.get_project_id()
+        if not found:
+            raise Failure(
+                f"the credentials of the cloud `{self._cloud.name}` are for no project",
+                code=Code.DENIED,
+                mend="name its project in clouds.yaml or by OS_PROJECT_NAME",
+            )
+        return found
+
+    def beside(self, service_type: str, version: str) -> Service:
+        """Another service of the same catalog, signed in to as to this one."""
+        return Service(self._cloud, self._session, service_type, version)
+
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON, None where it has no body. Raises Failure."""
         # A `next` link is a whole URL: only its path counts, so that it can't lead elsewhere.

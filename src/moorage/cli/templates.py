@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from moorage.cli.clouds import choose
-from moorage.cli.options import OsCloud, OutputAs, named_values
+from moorage.cli.options import OsCloud, OutputAs, named_values, segment
 from moorage.cli.screen import Output, show_list, show_object, teach
 from moorage.cli.session import container_infra
 
@@ -84,4 +83,4 @@ def delete(templates: Annotated[list[str], NAME], os_cloud: OsCloud = None) -> N
 
 
 def path_of(template: str) -> str:
-    return f"/clustertemplates/{quote(template, safe='')}"
+    return f"/clustertemplates/{segment(template, 'a template')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ class StubCloud:
         self.answers[request] = list(answers)
 
     def answer(self, method: str, path: str, body: object) -> Answer:
-        if path.startswith("/v3"):
+        if path.startswith("/v3") and not path.startswith("/v3/projects"):
             return self._keystone(method, path)
         self.asked.append((f"{method} {path}", body))
         waiting = self.answers.get(f"{method} {path.partition('?')[0]}")
@@ -47,15 +48,23 @@ class StubCloud:
             return 200, {"version": {"id": "v3.14", "status": "stable", "links": [link]}}
         if self.token_status != 201:
             return self.token_status, {"error": {"code": 401, "title": "Unauthorized"}}
-        endpoint = {"interface": "public", "url": f"{self.url}/v1", "region_id": "R", "id": "e"}
-        service = {"type": "container-infra", "name": "moorage", "id": "s", "endpoints": [endpoint]}
+        here = {"interface": "public", "region_id": "R", "id": "e"}
+        catalog = [
+            {
+                "type": kind,
+                "name": kind,
+                "id": kind,
+                "endpoints": [{**here, "url": self.url + path}],
+            }
+            for kind, path in (("container-infra", "/v1"), ("identity", "/v3"))
+        ]
         token = {
             "methods": ["password"],
             "expires_at": "2099-01-01T00:00:00.000000Z",
             "issued_at": "2026-01-01T00:00:00.000000Z",
             "user": {"id": "u", "name": "ada", "domain": {"id": "default", "name": "Default"}},
             "project": {"id": "p", "name": "harbour", "domain": {"id": "default"}},
-            "catalog": [service],
+            "catalog": catalog,
             "roles": [],
         }
         return 201, {"token": token}
@@ -64,6 +73,12 @@ class StubCloud:
 def error(status: int, detail: str, title: str = "Title") -> Answer:
     """An error as the API writes it."""
     return status, {"errors": [{"status": status, "code": "x", "title": title, "detail": detail}]}
+
+
+def text(shown: str) -> str:
+    """What was printed, to be compared: no blanks at the ends, no empty lines, short rules."""
+    lines = re.sub("─+", "─", shown).splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines if line.strip())
 
 
 @pytest.fixture

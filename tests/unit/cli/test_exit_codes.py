@@ -92,6 +92,9 @@ def test_of_a_server_that_is_not_there(
         ("cluster", "list", "-o", "xml"),
         ("cluster", "create", "a", "--template", "t", "--label", "no-sign"),
         ("cluster", "show", ""),
+        ("cluster", "delete", ".."),  # to an HTTP client that is the list of clusters
+        ("template", "delete", "."),
+        ("catalogue", "remove", "flavor", ".."),
         ("no-such-command",),
     ],
 )

@@ -11,10 +11,12 @@ import pytest
 
 import moorage as package
 from moorage.cli import choices, daemon, server
+from moorage.cli import demo as demonstration
 from moorage.cli import facts as gathering
 from moorage.cli.daemon import Home
 from moorage.cli.failure import Code, Failure
 from moorage.cli.screen import Progress
+from moorage.settings import Settings
 
 from .test_doctor import GOOD
 
@@ -23,7 +25,7 @@ from .test_doctor import GOOD
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A good machine, on which starting a server is only noted."""
     monkeypatch.setattr(gathering, "gather", lambda *_: GOOD)
-    monkeypatch.setattr(daemon, "spawn", lambda _: None)
+    monkeypatch.setattr(daemon, "spawn", lambda *_: None)
     monkeypatch.setattr(daemon, "await_ready", lambda *_, **__: None)
 
 
@@ -122,22 +124,118 @@ def test_purge_leaves_nothing_of_ours_and_all_that_is_not(
     assert [path.name for path in settings.state.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("url", [None, "postgresql://moorage:hush@db/moorage"])
+def test_purge_tells_of_a_database_that_stays(
+    tmp_path: Path,
+    moorage: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str | None,
+) -> None:
+    monkeypatch.setattr(server, "purge", lambda *_: None)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    choices.keep(choices.load(tmp_path, {"database_url": url}))
+    assert moorage("down", "--purge", "--yes", "--state", str(tmp_path)) == Code.OK
+    said = capsys.readouterr().out
+    assert ("stays as it is" in said) == (url is not None)
+    assert "hush" not in said
+
+
 def test_kept_settings_that_are_damaged(tmp_path: Path) -> None:
     Home(tmp_path).settings.write_text("{")
     with pytest.raises(Failure, match="damaged"):
         choices.load(tmp_path)
 
 
+URL = "postgresql://moorage:hush@db/moorage"
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("how", ["option", "variable"])
 def test_a_database_s_address_is_kept_and_not_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str,
+    tmp_path: Path,
+    moorage: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = "postgresql://moorage:hush@db/moorage"
-    monkeypatch.setenv("MOORAGE_DATABASE_URL", url)
-    home = Home(tmp_path)
-    home.prepare()
-    settings = choices.load(tmp_path)
-    choices.keep(settings)
-    assert "hush" not in repr(settings)
-    monkeypatch.delenv("MOORAGE_DATABASE_URL")
-    assert choices.load(tmp_path).database == url
-    assert home.settings.stat().st_mode & 0o077 == 0
+    state = tmp_path / "state"
+    if how == "variable":
+        monkeypatch.setenv("MOORAGE_DATABASE_URL", URL)
+    words = ("--database", URL) if how == "option" else ()
+    assert moorage("up", "--state", str(state), *words) == Code.OK
+    said = capsys.readouterr()
+    assert "hush" not in said.out + said.err
+    monkeypatch.delenv("MOORAGE_DATABASE_URL", raising=False)
+
+    kept = choices.load(state)
+    assert kept.database == URL
+    assert "hush" not in repr(kept)
+    assert Home(state).settings.stat().st_mode & 0o077 == 0
+    assert moorage("up", "--state", str(state)) == Code.OK
+    assert choices.load(state).database == URL, "the next `moorage up` needs no options"
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_server_has_what_was_said_and_not_what_a_variable_says(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told its state directory only: an option that goes before a variable must there too."""
+    given: dict[str, str] = {}
+    monkeypatch.setattr(daemon, "spawn", lambda _, environment: given.update(environment))
+    monkeypatch.setenv("MOORAGE_DATABASE_URL", "postgresql://elsewhere/moorage")
+    monkeypatch.setenv("MOORAGE_PORT", "9700")
+    monkeypatch.setenv("MOORAGE_DEBUG", "1")
+    assert moorage("up", "--state", str(tmp_path), "--database", URL) == Code.OK
+    monkeypatch.setattr("os.environ", given)
+    seen = choices.load(tmp_path)
+    assert (seen.database, seen.port) == (URL, 9700)
+    assert given["MOORAGE_DEBUG"] == "1"
+    assert given["PATH"]
+
+
+@pytest.mark.parametrize("words", [("serve",), ("demo",), ("up", "--foreground")])
+@pytest.mark.usefixtures("machine")
+def test_every_command_that_starts_a_server_takes_a_database(
+    tmp_path: Path,
+    moorage: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    started: list[Settings] = []
+    monkeypatch.setattr(server, "serve", started.append)
+    monkeypatch.setattr(demonstration, "run", started.append)
+    monkeypatch.setenv("MOORAGE_DATABASE_URL", "postgresql://elsewhere/moorage")
+    assert moorage(*words, "--state", str(tmp_path / "state"), "--database", URL) == Code.OK
+    assert [settings.database for settings in started] == [URL]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://moorage:hush@db/moorage",
+        "moorage:hush@db/moorage",
+        "postgres://moorage:hush@db/moorage",
+        "sqlite:///hush.db",
+        "sqlite://",
+        "hush",
+        "",
+    ],
+)
+def test_a_database_that_can_not_be(
+    tmp_path: Path, moorage: Callable[..., int], capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    for command in ("up", "serve", "demo"):
+        state = tmp_path / "state"
+        assert moorage(command, "--state", str(state), "--database", url) == Code.USAGE
+        said = capsys.readouterr()
+        assert "postgresql://user:password@host/name" in said.err
+        assert "hush" not in said.out + said.err
+        assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    "url", [URL, "postgresql+asyncpg://db/moorage", "sqlite:////srv/moorage.db"]
+)
+def test_databases_that_can_be(tmp_path: Path, url: str) -> None:
+    assert choices.load(tmp_path, {"database_url": url}).database == url
