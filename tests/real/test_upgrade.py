@@ -75,7 +75,7 @@ async def roll(site: Site, *, batch: int) -> list[list[str]]:
     for _ in range(TURNS):
         seen, _ = await site.look()
         plain = site.cluster
-        rolled = rolling.plan(site.driver, plain, seen, batch_size=batch, hold=False)
+        rolled = rolling.plan(site.driver, plain, seen, batch_size=batch)
         if not rolled.steps:
             assert rolled.old == ()
             return batches

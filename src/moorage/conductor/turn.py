@@ -43,8 +43,6 @@ log = structlog.get_logger(__name__)
 
 STAGE_SECONDS = 30.0
 """A provider and a driver that look for longer than this have not seen anything."""
-ON_HOLD = (ClusterStatus.UPDATE_FAILED, ClusterStatus.ROLLBACK_FAILED)
-"""Where no node is renewed until somebody asks for it."""
 ROOM_ASKED = (
     ClusterStatus.CREATE_IN_PROGRESS,
     ClusterStatus.CREATE_FAILED,
@@ -118,7 +116,7 @@ class Turn:
         """The driver's own kind of Observed; None until the world was seen."""
         self.steps: list[Step] = []
         self.old: tuple[str, ...] = ()
-        self.held = False
+        self.held: tuple[str, ...] = ()
         self.outcomes: list[Outcome] = []
 
     async def take(self) -> End:
@@ -138,7 +136,7 @@ class Turn:
         undone = await self._undo() if refused(self.cluster, self.outcomes) else None
         found = self._findings(undone=undone)
         self._remember(found)
-        return await self._apply(settle(self.cluster, found), undone=undone is not None)
+        return await self._apply(settle(self.cluster, found), found, undone=undone is not None)
 
     async def _remove(self) -> End:
         if await self._get("observe", self._observe_nodes):
@@ -151,7 +149,8 @@ class Turn:
                 await self.ledger.remove(self.claim, self._events(sentence))
                 self.tried.forget(self.cluster.uuid)
                 return End(sentence)
-        return await self._apply(settle_delete(self.cluster, self._findings()))
+        found = self._findings()
+        return await self._apply(settle_delete(self.cluster, found), found)
 
     async def _get(self, stage: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Get through a stage of the turn. Its failure is an outcome like that of a step."""
@@ -188,7 +187,6 @@ class Turn:
             self.spec,
             self.seen,
             batch_size=self.cluster.batch_size,
-            hold=self.cluster.status in ON_HOLD,
         )
         ordered(rolled.steps)  # a plan without an order is a bug of the planner: say so now
         self.spec, self.steps, self.old = rolled.cluster, rolled.steps, rolled.old
@@ -241,7 +239,7 @@ class Turn:
             elapsed=self._elapsed(),
             again=done and self.tried.knows(self.cluster.uuid, as_text(self.steps)),
             undone=undone,
-            held=self.old if self.held else (),
+            held=self.held,
         )
 
     def _remember(self, found: Findings) -> None:
@@ -250,7 +248,7 @@ class Turn:
         elif all(outcome.done for outcome in found.outcomes):
             self.tried.add(self.cluster.uuid, as_text(self.steps))
 
-    async def _apply(self, verdict: Verdict, *, undone: bool = False) -> End:
+    async def _apply(self, verdict: Verdict, found: Findings, *, undone: bool = False) -> End:
         cluster = replace(
             self.cluster,
             status=verdict.status,
@@ -259,7 +257,7 @@ class Turn:
             attempts=verdict.attempts,
             rotation=verdict.rotation,
         )
-        if verdict.status.complete:
+        if verdict.status.complete or (self.held and found.as_wanted):
             cluster = replace(cluster, deadline=None, fallback=None)
         if self.seen is not None and not cluster.status.deleting:
             nodes = {} if undone else self.nodes

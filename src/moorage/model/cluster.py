@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -138,15 +138,24 @@ class Cluster:
 
     @property
     def takes(self) -> Amounts:
-        """What it takes of its project's quota, groups that are being deleted included."""
-        sizes = [(group.node_count, group.flavor) for group in self.groups]
-        return {
-            Resource.CLUSTER: 1,
-            Resource.NODE: sum(count for count, _ in sizes),
-            Resource.CPU: sum(count * flavor.vcpus for count, flavor in sizes),
-            Resource.MEMORY: sum(count * flavor.memory_mib for count, flavor in sizes),
-            Resource.DISK: sum(count * flavor.disk_gib for count, flavor in sizes),
+        """What it takes of its project's quota, groups that are being deleted included.
+
+        Where it may have to go back, room for that is kept.
+        """
+        now, before = _taken(self.groups), _taken(self.fallback or ())
+        return {Resource.CLUSTER: 1} | {
+            resource: max(amount, before[resource]) for resource, amount in now.items()
         }
+
+
+def _taken(groups: Iterable[NodeGroup]) -> Amounts:
+    sizes = [(group.node_count, group.flavor) for group in groups]
+    return {
+        Resource.NODE: sum(count for count, _ in sizes),
+        Resource.CPU: sum(count * flavor.vcpus for count, flavor in sizes),
+        Resource.MEMORY: sum(count * flavor.memory_mib for count, flavor in sizes),
+        Resource.DISK: sum(count * flavor.disk_gib for count, flavor in sizes),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,8 @@ class GroupSpec:
     taints: tuple[Taint, ...] = ()
     image: str | None = None
     revision: str = ""
+    held: bool = False
+    """Its nodes of an older revision stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +214,7 @@ def spec_of(cluster: Cluster, authority: Authority) -> ClusterSpec:
                 taints=group.node_taints,
                 image=group.image_id,
                 revision=group.revision,
+                held=group.held,
             )
             for group in cluster.groups
             if not group.status.deleting

@@ -38,7 +38,11 @@ class NodeGroup:
 
     `ordinals` are the numbers of its nodes, in order: the node 2 of a group whose prefix
     is `gpu` is called gpu-2. A number that was removed leaves a gap.
+    `removed` are numbers whose nodes somebody has removed by name, until they are seen to
+    be gone: they are not given again meanwhile.
     `template_uuid` is the template that its nodes are made by: another one renews them.
+    `former_uuid` is the one before, while a node of it may be left. `held`: renewing them has
+    failed, and waits for somebody to ask for it again.
     `labels` are the group's own, as the API has them; `node_labels` go onto its nodes.
     """
 
@@ -49,6 +53,9 @@ class NodeGroup:
     flavor: Flavor
     ordinals: tuple[int, ...]
     template_uuid: str
+    former_uuid: str | None = None
+    held: bool = False
+    removed: tuple[int, ...] = ()
     image_id: str | None = None
     min_node_count: int = 0
     max_node_count: int | None = None

@@ -45,13 +45,24 @@ def _groups(
             if there:
                 yield _with_addresses(group, nodes)
             continue
-        status, reason = group.status, group.status_reason
+        status, reason, former = group.status, group.status_reason, group.former_uuid
+        held = group.held
         if not status.complete:
             if not busy & (there | set(group.nodes)):
                 status, reason = ClusterStatus(f"{status.verb}_COMPLETE"), None
+                former, held = None, False
             elif verdict.status.failed:
                 status, reason = ClusterStatus(f"{status.verb}_FAILED"), verdict.status_reason
-        yield replace(_with_addresses(group, nodes), status=status, status_reason=reason)
+                held = held or (not verdict.back and bool(set(group.nodes) & set(old)))
+        removed = tuple(n for n in group.removed if f"{group.prefix}-{n}" in there)
+        yield replace(
+            _with_addresses(group, nodes),
+            status=status,
+            status_reason=reason,
+            former_uuid=former,
+            held=held,
+            removed=removed,
+        )
 
 
 def gone_back(cluster: Cluster, now: datetime.datetime) -> Cluster:

@@ -64,6 +64,11 @@ class Findings:
     undone: bool | None = None
     held: Sequence[str] = ()
 
+    @property
+    def as_wanted(self) -> bool:
+        """Whether it was looked, and nothing was to be done."""
+        return self.seen is not None and not self.outcomes
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -88,7 +93,8 @@ class Verdict:
 def settle(cluster: Cluster, found: Findings) -> Verdict:
     """The verdict on one turn of a cluster that is to live."""
     verdict = _settled(cluster, found)
-    if verdict.status is ClusterStatus.UPDATE_FAILED and cluster.fallback is not None:
+    failed = verdict.status is ClusterStatus.UPDATE_FAILED
+    if failed and cluster.fallback is not None and not (found.held and found.as_wanted):
         return replace(
             verdict,
             status=ClusterStatus.ROLLBACK_IN_PROGRESS,
@@ -101,7 +107,7 @@ def settle(cluster: Cluster, found: Findings) -> Verdict:
 
 
 def _settled(cluster: Cluster, found: Findings) -> Verdict:
-    if not found.outcomes and found.seen is not None:
+    if found.as_wanted and found.seen is not None:
         if cluster.rotation is not None:
             return _further(cluster, found.seen, cluster.rotation)
         if found.held:
@@ -193,7 +199,10 @@ def _further(cluster: Cluster, seen: Observed, phase: Rotation) -> Verdict:
 
 
 def _on_hold(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
-    why = (cluster.status_reason or "").partition(ON_HOLD)[0]
+    status, why = cluster.status, (cluster.status_reason or "").partition(ON_HOLD)[0]
+    if not status.failed:  # another wish, and done: what is on hold is so still
+        status = ClusterStatus.UPDATE_FAILED if status.complete else _failed(cluster)
+        why = f"all else is as wanted: {made_of(cluster, seen)}"
     rest = (
         f"{some(len(found.held), 'node')} still as before ({', '.join(found.held)}); ask for the "
         "upgrade again to go on, or for the former template to go back"
@@ -201,7 +210,7 @@ def _on_hold(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
     due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
     reason = f"{why}{ON_HOLD}{rest}"
     idle = reason == cluster.status_reason
-    return Verdict(cluster.status, reason, seen.health, 0, due_in, f"on hold: {rest}", idle=idle)
+    return Verdict(status, reason, seen.health, 0, due_in, f"on hold: {rest}", idle=idle)
 
 
 def _going_on(cluster: Cluster, found: Findings) -> Verdict:

@@ -161,9 +161,9 @@ class ClusterService:
             after = cluster
             for touch in touches:
                 after = touch(after)
-            return wishes.with_way_back(cluster, after) if rollback else after
+            return after
 
-        return await self.wish(caller, ident, wish)
+        return await self.wish(caller, ident, wish, rollback=rollback)
 
     async def resize(
         self, caller: Caller, ident: str, size: NewSize, *, allow_zero: bool = True
@@ -223,15 +223,24 @@ class ClusterService:
         ident: str,
         wish: Callable[[Cluster], Cluster],
         coming: KeyPair | None = None,
+        *,
+        rollback: bool = False,
     ) -> Cluster:
-        """Have a member's wish written down, if it is allowed, and there is room for it."""
+        """Have a member's wish written down, if it is allowed, and there is room for it.
+
+        `rollback`: where it can't be had, what was wanted before is wanted again.
+        """
         require(caller, Permission.MEMBER)
         cluster = await self._store.clusters.get(ident, reach(caller, ident))
         after = wish(cluster)
         if not after.status.deleting:
             await self._catalogue.room(cluster, after)
+
+        def whole(cluster: Cluster) -> Cluster:
+            return wishes.with_way_back(cluster, wish(cluster), rollback=rollback)
+
         return await self._store.clusters.want(
-            cluster.uuid, wish, self._defaults, by=caller.user_name, coming=coming
+            cluster.uuid, whole, self._defaults, by=caller.user_name, coming=coming
         )
 
     async def _template(self, uuid: str) -> ClusterTemplate | None:

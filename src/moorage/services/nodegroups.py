@@ -18,6 +18,7 @@ from moorage.services.access import require
 from moorage.services.catalogue import Catalogue
 from moorage.services.clusters import ClusterService
 from moorage.services.labels import laid_over
+from moorage.services.offers import Shelf
 from moorage.services.requests import NewNodeGroup, PatchOp
 
 SORT_KEYS = (
@@ -48,47 +49,14 @@ class NodeGroupService:
         """Raises Invalid, QuotaExceeded, NoRoom; Conflict for a name that is taken."""
         require(caller, Permission.MEMBER)
         owner = await self._clusters.get(caller, cluster)
-        group = await self._wanted(owner, new)
+        shelf = await self._catalogue.shelf(owner.provider)
+        ident = str(uuid.uuid4())
 
         def wish(cluster: Cluster) -> Cluster:
-            taken = {other.prefix for other in cluster.groups}
-            named = dataclasses.replace(group, prefix=prefix_for(group.name, taken))
-            return wishes.with_group(cluster, named)
+            return wishes.with_group(cluster, _wanted(cluster, new, ident, shelf))
 
         after = await self._clusters.wish(caller, owner.uuid, wish)
-        return after, wishes.group_of(after, group.uuid)
-
-    async def _wanted(self, cluster: Cluster, new: NewNodeGroup) -> NodeGroup:
-        shelf = await self._catalogue.shelf(cluster.provider)
-        workers = cluster.default_worker
-        own = None if new.labels is None else rules.labels(new.labels)
-        count = rules.node_count(new.node_count, allow_zero=True)
-        least, most = _bounds(new.min_node_count or 0, new.max_node_count)
-        if count < least or (most is not None and count > most):
-            raise Invalid(
-                f"node_count must be from {least} to {'any' if most is None else most}, "
-                f"not {count}.",
-                field="node_count",
-            )
-        shelf.check({"image_id": new.image_id})
-        return NodeGroup(
-            uuid=str(uuid.uuid4()),
-            name=rules.group_name(new.name),
-            prefix="",
-            role=_role(new.role),
-            flavor=workers.flavor if new.flavor_id is None else shelf.flavor(new.flavor_id),
-            ordinals=tuple(range(count)),
-            template_uuid=cluster.template_uuid,
-            image_id=new.image_id or workers.image_id,
-            min_node_count=least,
-            max_node_count=most,
-            docker_volume_size=new.docker_volume_size or workers.docker_volume_size,
-            labels=laid_over(cluster.labels, own, merge=new.merge_labels),
-            merge_labels=new.merge_labels,
-            node_labels=rules.node_labels(new.node_labels),
-            node_taints=rules.taints(new.node_taints),
-            created_at=datetime.datetime.now(datetime.UTC),
-        )
+        return after, wishes.group_of(after, ident)
 
     async def get(self, caller: Caller, cluster: str, ident: str) -> tuple[Cluster, NodeGroup]:
         owner = await self._clusters.get(caller, cluster)
@@ -131,6 +99,38 @@ class NodeGroupService:
     async def delete(self, caller: Caller, cluster: str, ident: str) -> None:
         """It goes once its nodes are gone. Invalid for a default group."""
         await self._clusters.wish(caller, cluster, lambda owner: wishes.without_group(owner, ident))
+
+
+def _wanted(cluster: Cluster, new: NewNodeGroup, ident: str, shelf: Shelf) -> NodeGroup:
+    """What it doesn't name it has from the cluster's workers as they are wanted by now."""
+    workers, name = cluster.default_worker, rules.group_name(new.name)
+    own = None if new.labels is None else rules.labels(new.labels)
+    count = rules.node_count(new.node_count, allow_zero=True)
+    least, most = _bounds(new.min_node_count or 0, new.max_node_count)
+    if count < least or (most is not None and count > most):
+        raise Invalid(
+            f"node_count must be from {least} to {'any' if most is None else most}, not {count}.",
+            field="node_count",
+        )
+    shelf.check({"image_id": new.image_id})
+    return NodeGroup(
+        uuid=ident,
+        name=name,
+        prefix=prefix_for(name, {other.prefix for other in cluster.groups}),
+        role=_role(new.role),
+        flavor=workers.flavor if new.flavor_id is None else shelf.flavor(new.flavor_id),
+        ordinals=tuple(range(count)),
+        template_uuid=cluster.template_uuid,
+        image_id=new.image_id or workers.image_id,
+        min_node_count=least,
+        max_node_count=most,
+        docker_volume_size=new.docker_volume_size or workers.docker_volume_size,
+        labels=laid_over(cluster.labels, own, merge=new.merge_labels),
+        merge_labels=new.merge_labels,
+        node_labels=rules.node_labels(new.node_labels),
+        node_taints=rules.taints(new.node_taints),
+        created_at=datetime.datetime.now(datetime.UTC),
+    )
 
 
 def _order(group: NodeGroup, key: str) -> tuple[bool, Any]:

@@ -41,7 +41,6 @@ def changed(cluster: Cluster, what: str) -> Cluster:
         status=_under_way(cluster.status),
         status_reason=what,
         deadline=deadline(cluster.create_timeout),
-        fallback=None,
     )
 
 
@@ -69,17 +68,22 @@ def deleted(cluster: Cluster) -> Cluster:
     )
 
 
-def with_way_back(before: Cluster, after: Cluster) -> Cluster:
-    """`after`, to be rolled back to what `before` wanted where it can't be had."""
-    return after if after.groups == before.groups else replace(after, fallback=before.groups)
+def with_way_back(before: Cluster, after: Cluster, *, rollback: bool) -> Cluster:
+    """`after`, with what to go back to where it can't be had: what `before` wanted, or nothing.
+
+    A wish that leaves the groups alone leaves a way back that was asked for before, too.
+    """
+    if after.groups == before.groups or after.status.deleting:
+        return after
+    return replace(after, fallback=before.groups if rollback else None)
 
 
 def resized(cluster: Cluster, ident: str | None, count: int, remove: Sequence[str] = ()) -> Cluster:
     """A group with `count` nodes, those in `remove` (names or addresses) not among them.
 
     Where fewer are wanted than are left, the youngest go too; where more, new ones come,
-    with numbers that no node of the group has had in this wish. Raises NotFound, Invalid,
-    or Conflict beyond the group's own bounds.
+    with numbers that no node of the group has, nor one that was removed and may be there
+    still. Raises NotFound, Invalid, or Conflict beyond the group's own bounds.
     """
     refuse_deleting(cluster)
     group = group_of(cluster, ident)
@@ -88,9 +92,10 @@ def resized(cluster: Cluster, ident: str | None, count: int, remove: Sequence[st
     kept = tuple(number for number in group.ordinals if number not in gone)
     if len(group.ordinals) == count and not gone and not cluster.status.failed:
         return cluster
+    removed = tuple(sorted({*group.removed, *gone}))
     if len(kept) < count:
-        kept += _free_numbers(group.ordinals, count - len(kept))
-    after = _touched(group, ordinals=kept[:count])
+        kept += _free_numbers({*group.ordinals, *removed}, count - len(kept))
+    after = _touched(group, ordinals=kept[:count], removed=removed)
     named = [f"{group.prefix}-{number}" for number in sorted(gone)]
     without = f", without {', '.join(named)}" if named else ""
     what = f"resize: {group.name} from {group.node_count} to {count}{without}"
@@ -121,7 +126,7 @@ def _number_of(group: NodeGroup, node: str) -> int:
     )
 
 
-def _free_numbers(taken: Sequence[int], count: int) -> tuple[int, ...]:
+def _free_numbers(taken: Collection[int], count: int) -> tuple[int, ...]:
     """The lowest ones."""
     free = (number for number in range(len(taken) + count) if number not in taken)
     return tuple(sorted(free)[:count])
@@ -206,6 +211,8 @@ def upgraded(
             f"Node group {one.name} can be upgraded only to its cluster's own template, "
             f"{cluster.template_uuid}: upgrade the cluster first."
         )
+    if one.status.deleting:
+        raise Conflict(f"Node group {one.name} is being deleted.")
     chosen = [group for group in cluster.groups if group.is_default] if one.is_default else [one]
     if not {cluster.template_uuid, *(group.template_uuid for group in chosen)} <= formers.keys():
         raise Overtaken
@@ -237,8 +244,15 @@ def _by_template(
             offered = template.options.get("image_id")
             image = str(offered) if offered is not None else None
     labels = _upgraded_labels(group.labels, template, former)
+    before = group.former_uuid or group.template_uuid
     return _touched(
-        group, template_uuid=template.uuid, flavor=flavor, image_id=image, labels=labels
+        group,
+        template_uuid=template.uuid,
+        former_uuid=None if before == template.uuid else before,
+        held=False,
+        flavor=flavor,
+        image_id=image,
+        labels=labels,
     )
 
 
@@ -255,7 +269,9 @@ def _upgraded_labels(
 ) -> dict[str, str]:
     old = former.labels if former is not None else {}
     own = {key: value for key, value in labels.items() if old.get(key) != value}
-    return {**template.labels, **own}
+    skipped = old.keys() - labels.keys()
+    offered = {key: value for key, value in template.labels.items() if key not in skipped}
+    return {**offered, **own}
 
 
 def rotating_ca(cluster: Cluster) -> Cluster:

@@ -144,6 +144,8 @@ class Clusters:
             if after == before:
                 return before, False
             after = dataclasses.replace(after, updated_at=Instant.now())
+            if after.template_uuid != before.template_uuid:
+                _refuse_gone_template(connection, after)
             refuse_over_quota(connection, before.project_id, _growth(before, after), defaults)
             values: dict[str, Any] = {
                 "health_status": after.health.status.value,

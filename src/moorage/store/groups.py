@@ -12,11 +12,13 @@ from moorage.model.nodegroup import NodeGroup, Taint
 from moorage.model.status import ClusterStatus
 
 _TIMES = ("created_at", "updated_at")
+_NUMBERS = ("ordinals", "removed")
 
 
 def written(group: NodeGroup) -> dict[str, Any]:
     values = asdict(group)
-    values["ordinals"] = list(group.ordinals)
+    for name in _NUMBERS:
+        values[name] = list(values[name])
     for name in _TIMES:
         time = values[name]
         values[name] = time.isoformat() if time else None
@@ -28,12 +30,13 @@ def read(values: Mapping[str, Any]) -> NodeGroup:
         name: datetime.datetime.fromisoformat(values[name]) if values[name] else None
         for name in _TIMES
     }
+    numbers = {name: tuple(values.get(name, ())) for name in _NUMBERS}
     return NodeGroup(
         **{
             **values,
             **times,
+            **numbers,
             "flavor": Flavor(**values["flavor"]),
-            "ordinals": tuple(values["ordinals"]),
             "node_taints": tuple(Taint(**taint) for taint in values["node_taints"]),
             "status": ClusterStatus(values["status"]),
         }

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, or_, select
+from sqlalchemy import Connection, Select, Text, and_, bindparam, cast, exists, or_, select
 
 from moorage.model.errors import Conflict, NotFound
 from moorage.model.page import Page
@@ -26,12 +26,16 @@ KEPT = frozenset({"id", "uuid", "project_id", "user_id", "created_at", "updated_
 # The statements stand here, built once: building one costs more than running it.
 _ALL = select(*(templates.c[field.name] for field in dataclasses.fields(ClusterTemplate)))
 """The columns in the order of the fields: a row is a template's arguments."""
-_VISIBLE = _ALL.where(
+_LISTED = _ALL.where(
     or_(
         templates.c.project_id == bindparam("project"),
         and_(templates.c.public.is_(True), templates.c.hidden.is_(False)),
     )
 )
+_REACHED = _ALL.where(
+    or_(templates.c.project_id == bindparam("project"), templates.c.public.is_(True))
+)
+"""Who knows the name of a hidden one can use it: clusters made from it go on being changed."""
 _LABELS = select(templates.c.uuid, templates.c.labels).where(
     templates.c.uuid.in_(bindparam("several", expanding=True))
 )
@@ -39,7 +43,18 @@ _LOCKED = _ALL.where(templates.c.uuid == bindparam("wanted")).with_for_update()
 _ADD = templates.insert().returning(templates.c.id)
 _CHANGE = templates.update().where(templates.c.uuid == bindparam("wanted"))
 _REMOVE = templates.delete().where(templates.c.uuid == bindparam("wanted"))
-_IN_USE = select(exists().where(clusters.c.template_uuid == bindparam("wanted")))
+_IN_USE = select(
+    exists().where(
+        or_(
+            clusters.c.template_uuid == bindparam("wanted"),
+            *(
+                cast(column, Text).contains(bindparam("wanted"))
+                for column in (clusters.c.groups, clusters.c.fallback)
+            ),
+        )
+    )
+)
+"""By a cluster, a group of its own template, or nodes that one may have to go back to."""
 
 
 class Templates:
@@ -60,11 +75,11 @@ class Templates:
         return await self._database.write(work)
 
     async def get(self, ident: str, scope: Scope) -> ClusterTemplate:
-        """By uuid or name. Raises NotFound; Conflict where a name fits several."""
+        """By uuid or name, hidden ones too. Raises NotFound; Conflict for several of a name."""
 
         def work(connection: Connection) -> ClusterTemplate:
             return _template(
-                the_one(connection, templates, _visible(scope), ident, "Cluster template")
+                the_one(connection, templates, _of(scope, _REACHED), ident, "Cluster template")
             )
 
         return await self._database.read(work)
@@ -73,7 +88,7 @@ class Templates:
         """Raises Invalid (field `marker` or `sort_key`)."""
 
         def work(connection: Connection) -> list[ClusterTemplate]:
-            rows = page_of(connection, templates, _visible(scope), page, SORT_KEYS)
+            rows = page_of(connection, templates, _of(scope, _LISTED), page, SORT_KEYS)
             return [_template(row) for row in rows]
 
         return await self._database.read(work)
@@ -126,10 +141,10 @@ class Templates:
         await self._database.write(work)
 
 
-def _visible(scope: Scope) -> Visible:
+def _of(scope: Scope, statement: Select[Any]) -> Visible:
     if scope.project_id is None:
         return Visible(_ALL)
-    return Visible(_VISIBLE, {"project": scope.project_id})
+    return Visible(statement, {"project": scope.project_id})
 
 
 def _in_use(connection: Connection, uuid: str) -> bool:

@@ -120,6 +120,49 @@ async def test_a_batch_that_fails_stops_and_can_go_on_or_back(store: Store) -> N
     assert provider.revisions(cluster.uuid) == {g.revision for g in after.groups}
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda c: wishes.resized(c, None, 5),
+        wishes.with_new_credentials,
+        lambda c: wishes.with_changed_group(
+            c, "default-worker", dataclasses.replace(c.default_worker, max_node_count=9)
+        ),
+    ],
+)
+async def test_another_wish_is_no_leave_to_go_on_with_what_is_on_hold(
+    store: Store, other: Callable[[Cluster], Cluster]
+) -> None:
+    house = House(store, provider := Renewals())
+    provider.full = {"worker-1"}
+    async with house.conducted():
+        cluster = await started(house)
+        await wish(house, cluster.uuid, upgrade(cluster, "big", "tiny"))
+        await house.until_status(cluster.uuid, "UPDATE_FAILED")
+        provider.full = set()
+        await wish(house, cluster.uuid, other)
+        held = await house.until_status(cluster.uuid, "UPDATE_FAILED")
+        assert "all else is as wanted" in (held.status_reason or "")
+        assert provider.renewed == ["master-0", "worker-0"]
+        await wish(house, cluster.uuid, upgrade(cluster, "big", "big"))
+        await house.until_status(cluster.uuid, "UPDATE_COMPLETE")
+    assert sorted(provider.renewed) == ["master-0", *(f"worker-{n}" for n in range(4))]
+
+
+async def test_a_removed_node_goes_though_another_is_wanted_at_once(store: Store) -> None:
+    house = House(store, provider := FakeProvider())
+    async with house.conducted():
+        cluster = await started(house, 3)
+    await wish(house, cluster.uuid, lambda c: wishes.resized(c, None, 2, ["worker-0"]))
+    await wish(house, cluster.uuid, lambda c: wishes.resized(c, None, 3))
+    async with house.conducted():
+        after = await house.until_status(cluster.uuid, "UPDATE_COMPLETE")
+    assert after.default_worker.nodes == ("worker-1", "worker-2", "worker-3")
+    assert after.default_worker.removed == ()
+    there = {node.name for node in await provider.observe(cluster.uuid)}
+    assert there == {"master-0", *after.default_worker.nodes}
+
+
 async def test_a_ca_is_changed_phase_by_phase(store: Store) -> None:
     house = House(store)
     async with house.conducted():
@@ -170,7 +213,7 @@ async def test_an_update_that_fails_rolls_back_where_asked(store: Store) -> None
         await wish(
             house,
             cluster.uuid,
-            lambda c: wishes.with_way_back(c, wishes.resized(c, None, 6)),
+            lambda c: wishes.with_way_back(c, wishes.resized(c, None, 6), rollback=True),
         )
         after = await house.until_status(cluster.uuid, "ROLLBACK_COMPLETE")
         assert (after.node_count, after.fallback) == (2, None)

@@ -307,6 +307,14 @@ def test_what_is_on_hold_is_not_complete_and_says_how_to_go_on() -> None:
     assert same.idle
 
 
+def test_another_wish_that_is_done_leaves_what_is_on_hold_failed() -> None:
+    of = cluster("UPDATE_IN_PROGRESS", fallback=made.groups(1, 1))
+    got = verdict(of, held=["worker-1"])
+    assert (got.status, got.back, got.idle) == ("UPDATE_FAILED", False, False)
+    assert (got.status_reason or "").startswith("all else is as wanted: ")
+    assert verdict(cluster("ROLLBACK_IN_PROGRESS"), held=["worker-1"]).status == "ROLLBACK_FAILED"
+
+
 @pytest.mark.parametrize("outcome", [REFUSED, RETRY])
 def test_a_failed_update_goes_back_where_that_was_asked_for(outcome: Outcome) -> None:
     of = cluster("UPDATE_IN_PROGRESS", minutes_left=-1, fallback=made.groups(1, 1))

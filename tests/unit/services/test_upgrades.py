@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -192,3 +193,22 @@ async def test_a_cluster_whose_user_is_gone_stays_an_admin_s_to_manage(
         await wish
     after = await house.store.clusters.get(cluster.uuid, EVERYTHING)
     assert (after.project_id, after.status.deleting) == ("ours", True)
+
+
+async def test_a_group_is_made_of_what_its_cluster_is_of_by_then(
+    house: House, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = house.services.nodegroups._catalogue.shelf
+
+    async def upgraded_meanwhile(provider: str) -> object:
+        await house.clusters.upgrade(OURS, "web", NewRelease("two"))
+        return await shelf(provider)
+
+    monkeypatch.setattr(
+        house.services.nodegroups,
+        "_catalogue",
+        SimpleNamespace(shelf=upgraded_meanwhile, room=None),
+    )
+    after, group = await house.services.nodegroups.create(OURS, "web", NewNodeGroup("gpu"))
+    assert (group.template_uuid, group.flavor.name) == (after.template_uuid, "small")
+    assert after.template_uuid != cluster.template_uuid

@@ -13,6 +13,7 @@ from moorage.model.cluster import Cluster, ClusterStatus, Rotation
 from moorage.model.errors import Conflict, Invalid, NotFound
 from moorage.model.node import Flavor
 from moorage.model.nodegroup import Taint, prefix_for
+from moorage.model.quota import Resource
 from moorage.model.template import ClusterTemplate
 from moorage.services import wishes
 from tests import made
@@ -95,10 +96,30 @@ def test_one_wish_after_the_other() -> None:
 
 
 def test_rolling_back_needs_what_was_before() -> None:
-    after = wishes.with_way_back(fleet(), wishes.resized(fleet(), None, 6))
+    after = wishes.with_way_back(fleet(), wishes.resized(fleet(), None, 6), rollback=True)
     assert after.fallback == fleet().groups
-    assert wishes.with_way_back(fleet(), fleet()).fallback is None
-    assert wishes.resized(after, None, 5).fallback is None
+    assert wishes.with_way_back(fleet(), fleet(), rollback=True).fallback is None
+    further = wishes.with_way_back(after, wishes.resized(after, None, 5), rollback=False)
+    assert further.fallback is None
+
+
+def test_a_wish_for_something_else_leaves_the_way_back() -> None:
+    after = wishes.with_way_back(fleet(), wishes.resized(fleet(), None, 6), rollback=True)
+    again = wishes.with_way_back(after, wishes.with_new_credentials(after), rollback=False)
+    assert again.fallback == fleet().groups
+
+
+def test_room_is_kept_for_the_way_back() -> None:
+    after = wishes.with_way_back(fleet(), wishes.resized(fleet(), None, 1), rollback=True)
+    assert after.takes == fleet().takes
+    sure = wishes.with_way_back(fleet(), wishes.resized(fleet(), None, 1), rollback=False)
+    assert sure.takes[Resource.NODE] == 2
+
+
+def test_a_removed_node_s_number_is_not_given_again_while_it_may_be_there() -> None:
+    less = wishes.resized(fleet(), None, 3, ["worker-1"])
+    assert less.default_worker.removed == (1,)
+    assert wishes.resized(less, None, 4).default_worker.ordinals == (0, 2, 3, 4)
 
 
 @pytest.mark.parametrize("node", ["worker-1", "10.0.0.1"])
@@ -328,6 +349,34 @@ def test_a_flavor_that_was_taken_away_is_kept_and_never_given_anew() -> None:
     assert again.default_worker.flavor == BIG
     with pytest.raises(Invalid, match="no flavor big; there is: tiny"):
         wishes.upgraded(fleet(), new, OF_T, left)
+
+
+def test_a_group_that_is_to_go_is_not_upgraded() -> None:
+    going = wishes.without_group(made.cluster(1, 1, made.group("gpu"), status=DONE), "gpu")
+    with pytest.raises(Conflict, match="gpu is being deleted"):
+        wishes.upgraded(going, template(), OF_T, FLAVORS, ident="gpu")
+
+
+def test_an_upgrade_remembers_where_it_came_from_until_all_is_renewed() -> None:
+    formers: wishes.Formers = {"t": template(), "t2": template("t2")}
+    once = wishes.upgraded(fleet(), template("t2"), formers, FLAVORS)
+    assert {group.former_uuid for group in once.groups} == {"t"}
+    held = dataclasses.replace(
+        once, groups=tuple(dataclasses.replace(group, held=True) for group in once.groups)
+    )
+    resized = wishes.resized(held, None, 5)
+    assert resized.default_worker.held, "a resize does not go on with the upgrade"
+    again = wishes.upgraded(held, template("t2"), formers, FLAVORS)
+    assert {(group.former_uuid, group.held) for group in again.groups} == {("t", False)}
+    back = wishes.upgraded(held, template(), formers, FLAVORS)
+    assert {(group.former_uuid, group.held) for group in back.groups} == {(None, False)}
+
+
+def test_labels_that_the_cluster_had_replaced_do_not_come_back() -> None:
+    of = dataclasses.replace(fleet(), labels={"own": "1"})
+    formers: wishes.Formers = {"t": template(labels={"theirs": "1"})}
+    new = template("t2", labels={"theirs": "2", "new": "2"})
+    assert wishes.upgraded(of, new, formers, FLAVORS).labels == {"own": "1", "new": "2"}
 
 
 def test_another_coe_is_no_upgrade() -> None:

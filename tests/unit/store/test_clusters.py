@@ -158,3 +158,14 @@ async def test_a_template_and_a_cluster_of_it_never_cross(
     else:
         assert isinstance(made, NotFound)
         assert removed is None
+
+
+async def test_a_template_that_went_meanwhile_is_no_wish(
+    store: Store, template: ClusterTemplate
+) -> None:
+    cluster = await added(store, a_cluster(template))
+    with pytest.raises(NotFound, match="template 4711 could not be found"):
+        await wanted(
+            store, cluster.uuid, lambda c: dataclasses.replace(c, template_uuid="4711", attempts=1)
+        )
+    assert await store.clusters.get(cluster.uuid, EVERYTHING) == cluster

@@ -8,6 +8,7 @@ from moorage.model.errors import Conflict, NotFound
 from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Scope, Store
+from tests import made
 from tests.unit.store.conftest import a_cluster, a_template, added
 
 OURS, THEIRS = Scope("ours"), Scope("theirs")
@@ -22,18 +23,19 @@ async def test_a_template_comes_back_as_it_was_stored(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("public", "hidden", "seen"),
+    ("public", "hidden", "listed"),
     [(False, False, False), (True, False, True), (True, True, False), (False, True, False)],
 )
-async def test_who_sees_a_template(store: Store, public: bool, hidden: bool, seen: bool) -> None:
+async def test_who_sees_a_template(store: Store, public: bool, hidden: bool, listed: bool) -> None:
+    """Hidden ones stay in use: who knows one, as by a cluster made from it, gets it."""
     template = await store.templates.add(a_template(public=public, hidden=hidden))
     for ident in (template.uuid, "swarm"):
-        if seen:
+        if public:
             assert await store.templates.get(ident, THEIRS) == template
         else:
             with pytest.raises(NotFound):
                 await store.templates.get(ident, THEIRS)
-    assert await store.templates.list(THEIRS, Page()) == ([template] if seen else [])
+    assert await store.templates.list(THEIRS, Page()) == ([template] if listed else [])
     assert await store.templates.list(OURS, Page()) == [template]
     assert await store.templates.get(template.uuid, EVERYTHING) == template
 
@@ -61,6 +63,29 @@ async def test_an_edit_knows_whether_clusters_use_the_template(
     again = await store.templates.change(template.uuid, edit)
     assert again.labels == {"used": "True"}
     assert await store.templates.get(template.uuid, OURS) == again
+
+
+@pytest.mark.parametrize("place", ["of", "former", "back"])
+async def test_a_template_that_only_a_group_needs_is_in_use(
+    store: Store, template: ClusterTemplate, place: str
+) -> None:
+    other = await store.templates.add(a_template(name="other"))
+    cluster = a_cluster(template)
+    match place:
+        case "of":
+            more = made.group("gpu", template_uuid=other.uuid)
+            cluster = dataclasses.replace(cluster, groups=(*cluster.groups, more))
+        case "former":
+            former = tuple(
+                dataclasses.replace(group, former_uuid=other.uuid) for group in cluster.groups
+            )
+            cluster = dataclasses.replace(cluster, groups=former)
+        case _:
+            back = made.groups(1, 1, template_uuid=other.uuid)
+            cluster = dataclasses.replace(cluster, fallback=back)
+    await added(store, cluster)
+    with pytest.raises(Conflict, match="in use"):
+        await store.templates.remove(other.uuid)
 
 
 async def test_a_template_in_use_stays(store: Store, template: ClusterTemplate) -> None:
