@@ -108,8 +108,8 @@ async def test_services_are_placed_by_a_groups_labels_and_taints(site: Site) -> 
     await with_images(site)
     await serve(site, "fast", "node.labels.disk==ssd", 4)
     assert await hosts(site, "fast", 4) == {"web-gpu-0", "web-gpu-1"}
-    tainted = "node.labels.moorage.taint.dedicated"
-    await serve(site, "other", f"{tainted}!=ml:NoSchedule", 4)
+    tainted = "node.labels.moorage.taint.dedicated.NoSchedule"
+    await serve(site, "other", f"{tainted}!=ml", 4)
     assert await hosts(site, "other", 4) == {"web-master-0", "web-worker-0"}
     await serve(site, "grouped", "node.labels.moorage.group==gpu", 1)
     assert await hosts(site, "grouped", 1) <= {"web-gpu-0", "web-gpu-1"}

@@ -48,10 +48,20 @@ def with_gpus(seen: SwarmObserved | None = None) -> SwarmObserved:
 def test_labels_and_taints_of_a_group_are_labels_of_its_members() -> None:
     assert labels(GPU) == {
         "disk": "ssd",
-        "moorage.taint.gpu": "a:NoSchedule",
+        "moorage.taint.gpu.NoSchedule": "a",
         "moorage.role": "worker",
         "moorage.group": "gpu",
-        "moorage.labels": "disk moorage.taint.gpu",
+        "moorage.labels": "disk moorage.taint.gpu.NoSchedule",
+    }
+
+
+def test_every_effect_of_a_taint_s_key_is_a_label() -> None:
+    taints = (Taint("gpu", "NoSchedule", "a"), Taint("gpu", "NoExecute"), Taint("a", "NoExecute"))
+    found = labels(made.spec_group("gpu", 1, taints=taints))
+    assert {name: value for name, value in found.items() if ".taint." in name} == {
+        "moorage.taint.gpu.NoSchedule": "a",
+        "moorage.taint.gpu.NoExecute": "true",
+        "moorage.taint.a.NoExecute": "true",
     }
 
 

@@ -42,11 +42,12 @@ def node_specs(cluster: ClusterSpec) -> list[NodeSpec]:
 def labels(group: GroupSpec) -> dict[str, str]:
     """The labels of a node in its swarm, to place services by.
 
-    Swarm has no taints. They are labels too, `moorage.taint.<key>`, for a service's
-    constraints to keep away from.
+    Swarm has no taints. They are labels too, `moorage.taint.<key>.<effect>` with the value
+    (of a taint without one: `true`), for a service's constraints to keep away from: a key
+    may have several effects, and each is a label.
     """
     given = dict(group.labels)
-    given |= {f"moorage.taint.{t.key}": f"{t.value}:{t.effect}" for t in group.taints}
+    given |= {f"moorage.taint.{t.key}.{t.effect}": t.value or "true" for t in group.taints}
     ours = {OURS: " ".join(sorted(given))} if given else {}
     return {**given, "moorage.role": str(group.role), "moorage.group": group.name, **ours}
 
