@@ -1,4 +1,8 @@
-"""What is shown: answers on stdout as a table or JSON, progress and errors on stderr."""
+"""What is shown: answers on stdout as a table or JSON, progress and errors on stderr.
+
+What a server says may come from anybody: nothing of it reaches the terminal that is more
+than letters (`plain`), or it would move the cursor, set the title, or forge a line.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
+
+
+LAYOUT = "\n\t"
+"""What a text of our own may have beside printable characters."""
 
 
 class Output(enum.StrEnum):
@@ -30,11 +38,26 @@ def teach(text: str, *examples: str) -> str:
 
 def say(text: str = "") -> None:
     """A line of the answer, for a person or for `eval`: never folded, never coloured."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{plain(text, keep=LAYOUT)}\n")
 
 
 def complain(text: str) -> None:
-    sys.stderr.write(f"moorage: {text}\n")
+    sys.stderr.write(f"moorage: {plain(text, keep=LAYOUT)}\n")
+
+
+def plain(text: str, *, keep: str = "") -> str:
+    """The text with all that can't be printed, and is not in `keep`, written out: `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else _written_out(letter)
+        for letter in text
+    )
+
+
+def _written_out(letter: str) -> str:
+    """As Python and JSON write it, and also where it is no control character: `\\u202e`."""
+    return repr(letter)[1:-1]
 
 
 def show_json(value: object) -> None:
@@ -79,10 +102,10 @@ def _text(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={_text(item)}" for name, item in value.items()) or "-"
+        return " ".join(f"{_text(name)}={_text(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
         return " ".join(_text(item) for item in value) or "-"
-    return str(value)
+    return plain(str(value))
 
 
 def console(tty: bool, *, stderr: bool = False) -> Console:
@@ -131,7 +154,7 @@ class Step:
 def _safe(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(plain(text))
 
 
 class Progress:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from moorage.cli.clouds import Cloud
 from moorage.cli.failure import Code, Failure
+from moorage.cli.screen import plain
 
 if TYPE_CHECKING:
     from keystoneauth1.session import Session
@@ -138,7 +139,8 @@ def failure_of(status: int, body: object, url: str) -> Failure:
     if isinstance(body, dict):
         match body:
             case {"errors": [{**error}, *_]} | {"error": {**error}}:
-                said = str(error.get("detail") or error.get("message") or error.get("title"))
+                told = error.get("detail") or error.get("message") or error.get("title")
+                said = plain(str(told))
                 kind = f"{error.get('code')} {error.get('title')} {said}".lower()
     code = CODES.get(status, Code.FAILED)
     if status == 403 and "quota" in kind:

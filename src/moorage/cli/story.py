@@ -19,7 +19,7 @@ import typer
 from moorage.cli.clouds import choose
 from moorage.cli.clusters import NAME, path_of
 from moorage.cli.options import OsCloud, OutputAs
-from moorage.cli.screen import Output, console, say, show_json, teach
+from moorage.cli.screen import Output, console, plain, say, show_json, teach
 from moorage.cli.session import container_infra
 from moorage.cli.times import after, utc
 
@@ -130,13 +130,13 @@ def lines(entries: Iterable[Entry], *, began: datetime.datetime | None = None) -
             yield Text(f"{day}, times in UTC", style="bold")
         line = Text(f"{at:%H:%M:%SZ}  {after(at - began):>10}  ")
         margin = len(line)
-        line.append(f"{mark} {event['what']}", style=STYLES.get(event["kind"], ""))
+        line.append(f"{mark} {plain(event['what'])}", style=STYLES.get(event["kind"], ""))
         if event["seconds"] is not None and event["kind"] == "step":
             line.append(f"  {event['seconds']:.2f} s", style="dim")
         if event["kind"] == "request":
-            line.append(f"  ({event['cause']})", style="dim")
+            line.append(f"  ({plain(event['cause'] or '')})", style="dim")
         elif not event["ok"]:
             line.stylize("red", margin)
             if event["cause"]:
-                line.append(f"  failed: {event['cause']}", style="red")
+                line.append(f"  failed: {plain(event['cause'])}", style="red")
         yield line

@@ -11,7 +11,7 @@ import pytest
 from moorage.cli.failure import Code
 from moorage.cli.story import in_order, lines
 
-from .conftest import StubCloud
+from .conftest import StubCloud, error
 
 Run = Callable[..., int]
 
@@ -60,6 +60,36 @@ def test_a_story_is_told_from_the_first_request_to_now(
     cloud.will("GET /v1/clusters/fleet/events", (200, {"events": STORY}))
     assert moorage("cluster", "explain", "fleet") == Code.OK
     assert capsys.readouterr().out == TOLD
+
+
+def test_what_a_server_says_is_letters_and_nothing_else(
+    cloud: StubCloud, moorage: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or whoever names a label writes into the terminal of whoever asks for the story."""
+    evil = "\x1b]0;owned\x07\x1b[2J\n2030-01-01 \u202eenil a"
+    story = [
+        event(1, "request", f"create: {evil}", cause=f"asked by {evil}"),
+        event(2, "step", f"join {evil}", turn="a", seconds=1, ok=False, cause=evil),
+        event(3, "turn", f"creating: {evil}", turn="a", seconds=1.0),
+    ]
+    cloud.will("GET /v1/clusters/fleet/events", (200, {"events": story}))
+    cloud.will("GET /v1/clusters/fleet", (200, {"uuid": "u", "name": evil, "labels": {evil: evil}}))
+    cloud.will("GET /v1/clusters", (200, {"clusters": [{"uuid": "u", "name": evil}]}))
+    cloud.will("GET /v1/clusters/none", error(404, f"no {evil}"))
+    for words, code in (
+        (("cluster", "explain", "fleet"), Code.OK),
+        (("cluster", "explain", "fleet", "-o", "json"), Code.OK),
+        (("cluster", "show", "fleet"), Code.OK),
+        (("cluster", "show", "fleet", "-o", "json"), Code.OK),
+        (("cluster", "list"), Code.OK),
+        (("cluster", "show", "none"), Code.NOT_FOUND),
+    ):
+        assert moorage(*words) == code
+        shown = capsys.readouterr()
+        told = shown.out + shown.err
+        assert "owned" in told, words
+        assert all(line.isprintable() for line in told.split("\n")), words
+        assert not any(line.startswith("2030-01-01 ") for line in told.split("\n")), words
 
 
 def told(events: Sequence[Any]) -> list[str]:
