@@ -121,9 +121,10 @@ class Catalogue:
         return any((o.provider, o.kind, o.name) == (provider, kind, name) for o in self._built_in)
 
 
-def unknown_labels(labels: Mapping[str, str]) -> list[str]:
-    """Those that have no effect here: they are kept, and reported."""
-    return sorted(labels.keys() - KNOWN_LABELS)
+def said_of_labels(labels: Mapping[str, str]) -> str | None:
+    """A sentence on those that have no effect here: they are kept, and reported."""
+    unknown = sorted(labels.keys() - KNOWN_LABELS)
+    return f"Labels that are kept without effect: {', '.join(unknown)}." if unknown else None
 
 
 def _nodes(cluster: Cluster) -> list[NodeSpec]:

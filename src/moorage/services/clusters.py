@@ -18,13 +18,22 @@ from moorage.model.quota import Amounts
 from moorage.model.template import ClusterTemplate
 from moorage.services import options, patching, rules, wishes
 from moorage.services.access import listing, reach, require
-from moorage.services.catalogue import Catalogue, unknown_labels
+from moorage.services.catalogue import Catalogue, said_of_labels
 from moorage.services.labels import LabelDifferences, differences, laid_over
 from moorage.services.names import generated
 from moorage.services.requests import NewCluster, NewRelease, NewSize, PatchOp
 from moorage.store import EVERYTHING, Store
 from moorage.trust.authority import new_ca
 
+INHERITED = {
+    "docker_volume_size": "docker_volume_size",
+    "fixed_network": "fixed_network",
+    "fixed_subnet": "fixed_subnet",
+    "floating_ip_enabled": "floating_ip_enabled",
+    "keypair": "keypair_id",
+    "master_lb_enabled": "master_lb_enabled",
+}
+"""A cluster's options that its template has as well, and what they are called there."""
 NAMES_TO_TRY = 3
 TIMES_TO_READ = 3
 
@@ -68,14 +77,16 @@ class ClusterService:
     async def _wanted(
         self, caller: Caller, new: NewCluster, template: ClusterTemplate, *, allow_zero: bool
     ) -> Cluster:
-        own = None if new.labels is None else rules.labels(new.labels)
-        labels = laid_over(template.labels, own, merge=new.merge_labels)
+        labels = laid_over(template.labels, rules.labels(new.labels), merge=new.merge_labels)
         minutes = rules.create_timeout(new.create_timeout)
         self._catalogue.driver(template.coe)
         provider = self._catalogue.provider_for(labels)
         shelf = await self._catalogue.shelf(provider)
+        rules.refuse_large("labels", labels)
+        own = {name: value for name, value in new.options.items() if value is not None}
         given = options.checked(
-            {**new.options, "merge_labels": new.merge_labels}, options.CLUSTER_OPTIONS
+            {**_inherited(template), **own, "merge_labels": new.merge_labels},
+            options.CLUSTER_OPTIONS,
         )
         shelf.check(given)
         shelf.check({"image_id": template.options.get("image_id")})
@@ -83,7 +94,7 @@ class ClusterService:
             new.master_flavor_id or template.master_flavor_id, "master_flavor_id"
         )
         flavor = shelf.flavor(new.flavor_id or template.flavor_id)
-        volume = given.get("docker_volume_size", template.options.get("docker_volume_size"))
+        volume = given.get("docker_volume_size")
 
         def group(name: str, flavor: Flavor, count: int) -> NodeGroup:
             return NodeGroup(
@@ -119,7 +130,7 @@ class ClusterService:
             ),
             labels=labels,
             options=given,
-            status_reason=_said_of_labels(labels),
+            status_reason=said_of_labels(labels),
             deadline=wishes.deadline(minutes),
         )
 
@@ -250,6 +261,15 @@ class ClusterService:
             return None
 
 
+def _inherited(template: ClusterTemplate) -> dict[str, object]:
+    """What a cluster has from its template where it was given nothing of its own, as upstream."""
+    return {
+        name: template.options[there]
+        for name, there in INHERITED.items()
+        if there in template.options
+    }
+
+
 Touch = Callable[[Cluster], Cluster]
 
 
@@ -292,11 +312,6 @@ def _health_status(value: object) -> HealthStatus:
             f"health_status must be one of {', '.join(HealthStatus)}, not {rules.shown(value)}.",
             field="health_status",
         ) from None
-
-
-def _said_of_labels(labels: dict[str, str]) -> str | None:
-    unknown = unknown_labels(labels)
-    return f"Labels that are kept without effect: {', '.join(unknown)}." if unknown else None
 
 
 def _text(value: object) -> str | None:

@@ -22,8 +22,11 @@ class LabelDifferences:
 def laid_over(
     template: Mapping[str, str], own: Mapping[str, str] | None, *, merge: bool
 ) -> dict[str, str]:
-    """A cluster's labels: its own instead of the template's, or over them with `merge`."""
-    if own is None:
+    """A cluster's labels: its own instead of the template's, or over them with `merge`.
+
+    None of its own, as upstream: the template's. So `{}` can't take them off.
+    """
+    if not own:
         return dict(template)
     return {**template, **own} if merge else dict(own)
 

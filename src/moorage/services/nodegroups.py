@@ -13,11 +13,11 @@ from moorage.model.cluster import Cluster
 from moorage.model.errors import Invalid
 from moorage.model.nodegroup import MASTER_ROLE, NodeGroup, prefix_for
 from moorage.model.page import Page
-from moorage.services import patching, rules, wishes
+from moorage.services import options, patching, rules, wishes
 from moorage.services.access import require
-from moorage.services.catalogue import Catalogue
+from moorage.services.catalogue import Catalogue, said_of_labels
 from moorage.services.clusters import ClusterService
-from moorage.services.labels import laid_over
+from moorage.services.labels import differences, laid_over
 from moorage.services.offers import Shelf
 from moorage.services.requests import NewNodeGroup, PatchOp
 
@@ -53,7 +53,8 @@ class NodeGroupService:
         ident = str(uuid.uuid4())
 
         def wish(cluster: Cluster) -> Cluster:
-            return wishes.with_group(cluster, _wanted(cluster, new, ident, shelf))
+            group = _wanted(cluster, new, ident, shelf)
+            return _reported(wishes.with_group(cluster, group), group)
 
         after = await self._clusters.wish(caller, owner.uuid, wish)
         return after, wishes.group_of(after, ident)
@@ -91,6 +92,7 @@ class NodeGroupService:
             for operation in patch:
                 after = _patched(after, operation)
             _bounds(after.min_node_count, after.max_node_count)
+            rules.refuse_large("node_labels", after.labels, after.node_labels, after.node_taints)
             return wishes.with_changed_group(cluster, ident, after)
 
         owner = await self._clusters.wish(caller, cluster, wish)
@@ -104,9 +106,12 @@ class NodeGroupService:
 def _wanted(cluster: Cluster, new: NewNodeGroup, ident: str, shelf: Shelf) -> NodeGroup:
     """What it doesn't name it has from the cluster's workers as they are wanted by now."""
     workers, name = cluster.default_worker, rules.group_name(new.name)
-    own = None if new.labels is None else rules.labels(new.labels)
+    labels = laid_over(cluster.labels, rules.labels(new.labels), merge=new.merge_labels)
+    node_labels, taints = rules.node_labels(new.node_labels), rules.taints(new.node_taints)
+    rules.refuse_large("labels", labels, node_labels, taints)
+    volume = options.volume_size(new.docker_volume_size)
     count = rules.node_count(new.node_count, allow_zero=True)
-    least, most = _bounds(new.min_node_count or 0, new.max_node_count)
+    least, most = _bounds(new.min_node_count or 0, new.max_node_count or None)
     if count < least or (most is not None and count > most):
         raise Invalid(
             f"node_count must be from {least} to {'any' if most is None else most}, not {count}.",
@@ -124,13 +129,21 @@ def _wanted(cluster: Cluster, new: NewNodeGroup, ident: str, shelf: Shelf) -> No
         image_id=new.image_id or workers.image_id,
         min_node_count=least,
         max_node_count=most,
-        docker_volume_size=new.docker_volume_size or workers.docker_volume_size,
-        labels=laid_over(cluster.labels, own, merge=new.merge_labels),
+        docker_volume_size=volume or workers.docker_volume_size,
+        labels=labels,
         merge_labels=new.merge_labels,
-        node_labels=rules.node_labels(new.node_labels),
-        node_taints=rules.taints(new.node_taints),
+        node_labels=node_labels,
+        node_taints=taints,
         created_at=datetime.datetime.now(datetime.UTC),
     )
+
+
+def _reported(cluster: Cluster, group: NodeGroup) -> Cluster:
+    """The cluster with what it says of the group's own labels, where some have no effect."""
+    said = said_of_labels(differences(cluster.labels, group.labels).added)
+    if said is None:
+        return cluster
+    return dataclasses.replace(cluster, status_reason=f"{cluster.status_reason}. {said}")
 
 
 def _order(group: NodeGroup, key: str) -> tuple[bool, Any]:
@@ -157,6 +170,7 @@ def _role(role: str | None) -> str:
 
 
 def _bounds(least: int, most: int | None) -> tuple[int, int | None]:
+    """`most` None: no bound; clients also write 0 for that, as upstream."""
     if not 0 <= least <= rules.MOST_NODES:
         raise Invalid(
             f"min_node_count must be from 0 to {rules.MOST_NODES}, not {least}.",
@@ -179,7 +193,7 @@ def _patched(group: NodeGroup, operation: PatchOp) -> NodeGroup:
             return dataclasses.replace(group, min_node_count=least)
         case "max_node_count", None:
             most = None if value is None else rules.integer(value, attribute)
-            return dataclasses.replace(group, max_node_count=most)
+            return dataclasses.replace(group, max_node_count=most or None)
         case "node_labels", None:
             return dataclasses.replace(group, node_labels=rules.node_labels(value))
         case "node_labels", str():

@@ -20,7 +20,9 @@ PROTECTED = frozenset({"id", "uuid", "project_id", "user_id", "created_at", "upd
 def target(operation: PatchOp) -> tuple[str, str | None]:
     """The attribute, and the key within it: `/labels/a~1b` is ("labels", "a/b").
 
-    Raises Invalid for an unknown operation, a bad path or a protected attribute.
+    Raises Invalid for an unknown operation, a bad path or a protected attribute; also for
+    add and replace without a value, as upstream: else a client that forgot the value, or
+    sent null for "unchanged", would set the default, and lose nodes by it.
     """
     if operation.op not in OPERATIONS:
         raise Invalid(
@@ -35,6 +37,12 @@ def target(operation: PatchOp) -> tuple[str, str | None]:
     attribute, *keys = map(_unescaped, parts[1:])
     if attribute in PROTECTED:
         raise Invalid(f"The attribute {attribute} can't be changed.", field=attribute)
+    if operation.op != "remove" and operation.value is None:
+        raise Invalid(
+            f"To {operation.op} {rules.shown(attribute)} needs a value that is not null; "
+            "remove takes it away.",
+            field=attribute,
+        )
     return attribute, keys[0] if keys else None
 
 

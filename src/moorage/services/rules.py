@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from moorage.model.errors import Invalid
 from moorage.model.nodegroup import Taint
@@ -23,7 +23,7 @@ _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}")
 LABEL_VALUE = re.compile(rf"(?:{_PART})?")
 TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-TEMPLATE_NAME_LENGTH = 255
+NAME_LENGTH = 255
 MASTER_COUNTS = (1, 3, 5, 7)
 """Odd, for a quorum; 7 is the most that Swarm's and etcd's documents advise."""
 MOST_NODES = 1000
@@ -31,6 +31,9 @@ DEFAULT_TIMEOUT, LONGEST_TIMEOUT = 60, 24 * 60
 """Minutes."""
 MOST_LABELS, LABEL_LENGTH, LABEL_VALUE_LENGTH = 128, 255, 4096
 TEXT_LENGTH = 4096
+MOST_BYTES = 16 * 1024
+"""Of all labels of one object together, and of all its other texts, in UTF-8: lists read
+every row whole. Of a value written out as text as well: to parse one takes its time."""
 TRUE, FALSE = {"true", "t", "yes", "y", "on", "1"}, {"false", "f", "no", "n", "off", "0"}
 
 
@@ -45,12 +48,19 @@ def cluster_name(name: str) -> str:
 
 
 def template_name(value: object) -> str | None:
-    if value is None:
-        return None
-    name = text(value, "name", longest=TEMPLATE_NAME_LENGTH)
+    return None if value is None else _printable_name(value, "template")
+
+
+def group_name(name: str) -> str:
+    """Of any characters that can be printed, as upstream; nodes get a name of their own from it."""
+    return _printable_name(name, "node group")
+
+
+def _printable_name(value: object, what: str) -> str:
+    name = text(value, "name", longest=NAME_LENGTH)
     if not name.strip() or not name.isprintable():
         raise Invalid(
-            f"The template name {shown(name)} must be printable, and not blank.", field="name"
+            f"The {what} name {shown(name)} must be printable, and not blank.", field="name"
         )
     return _no_uuid(name)
 
@@ -59,16 +69,6 @@ def _no_uuid(name: str) -> str:
     if looks_like_uuid(name):
         raise Invalid(f"The name {name} has the form of a uuid; choose another.", field="name")
     return name
-
-
-def group_name(name: str) -> str:
-    if not CLUSTER_NAME.fullmatch(name):
-        raise Invalid(
-            f"The node group name {shown(name)} must have 1 to 242 characters, start with a "
-            "letter, and go on with letters, digits, '_', '.' and '-'.",
-            field="name",
-        )
-    return _no_uuid(name)
 
 
 def role(name: str) -> str:
@@ -129,15 +129,32 @@ def labels(value: object, field: str = "labels") -> dict[str, str]:
     pairs = dictionary(value, field)
     if len(pairs) > MOST_LABELS:
         raise Invalid(f"{field} may hold {MOST_LABELS} entries, not {len(pairs)}.", field=field)
-    return {
-        text(key, field, longest=LABEL_LENGTH): label_value(entry, field)
+    found = {
+        line(key, field, longest=LABEL_LENGTH): label_value(entry, field)
         for key, entry in pairs.items()
     }
+    refuse_large(field, found)
+    return found
 
 
 def label_value(value: object, field: str = "labels") -> str:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise Invalid(f"{field} has a number beyond 64 bits: {shown(value)}.", field=field)
     plain = str(value) if isinstance(value, bool | int | float) else value
-    return text(plain, field, longest=LABEL_VALUE_LENGTH)
+    return line(plain, field, longest=LABEL_VALUE_LENGTH)
+
+
+def refuse_large(field: str, *held: Mapping[str, str] | Iterable[Taint]) -> None:
+    """Raises Invalid where all of it together is more than an object may hold."""
+    size = 0
+    for some in held:
+        pairs = some.items() if isinstance(some, Mapping) else ((str(one), "") for one in some)
+        size += sum(len(key.encode()) + len(value.encode()) for key, value in pairs)
+    if size > MOST_BYTES:
+        raise Invalid(
+            f"{field}: all labels (and taints) together may have {MOST_BYTES} bytes, not {size}.",
+            field=field,
+        )
 
 
 def node_labels(value: object) -> dict[str, str]:
@@ -151,6 +168,8 @@ def node_labels(value: object) -> dict[str, str]:
 
 def taints(value: object) -> tuple[Taint, ...]:
     """A list of `key[=value]:effect`, or of objects with those three; or such a list as text."""
+    if isinstance(value, str):
+        _refuse_long(value, "node_taints")
     listed = _written_out(value) if isinstance(value, str) and value[:1] in {"[", "{"} else value
     if isinstance(listed, str):
         listed = [part for part in listed.split(",") if part]
@@ -210,13 +229,22 @@ def _label_value(key: str, value: str, field: str) -> None:
 
 
 def dictionary(value: object, field: str) -> Mapping[object, object]:
-    if isinstance(value, str) and len(value) <= MOST_LABELS * LABEL_VALUE_LENGTH:
+    if isinstance(value, str):
+        _refuse_long(value, field)
         value = _written_out(value)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise Invalid(f"{field} must be an object of names and values.", field=field)
     return value
+
+
+def _refuse_long(written: str, field: str) -> None:
+    if len(written) > MOST_BYTES:
+        raise Invalid(
+            f"{field}, written as text, may have {MOST_BYTES} characters, not {len(written)}.",
+            field=field,
+        )
 
 
 def _written_out(value: str) -> object:
@@ -240,6 +268,14 @@ def text(value: object, field: str, longest: int = TEXT_LENGTH) -> str:
     return value
 
 
+def line(value: object, field: str, longest: int = TEXT_LENGTH) -> str:
+    """Text that may stand in anybody's terminal and log: no control characters, one line."""
+    found = text(value, field, longest)
+    if not found.isprintable():
+        raise Invalid(f"{field}: {shown(found)} must be printable, on one line.", field=field)
+    return found
+
+
 def integer(value: object, field: str) -> int:
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,10}", value):
         return int(value)
@@ -259,5 +295,8 @@ def boolean(value: object, field: str) -> bool:
 
 def shown(value: object) -> str:
     """A client's value as an error may quote it: short, and on one line."""
-    quoted = repr(value)
+    try:
+        quoted = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits
+        quoted = "a number of thousands of digits"
     return quoted if len(quoted) <= 80 else f"{quoted[:77]}..."

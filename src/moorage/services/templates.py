@@ -110,6 +110,7 @@ def _refuse_not_offered(template: ClusterTemplate, catalogue: Catalogue, shelf: 
     shelf.flavor(template.flavor_id)
     shelf.flavor(template.master_flavor_id, "master_flavor_id")
     shelf.check(template.options)
+    options.refuse_unknown_network(template.coe, template.options)
 
 
 def _patched(

@@ -19,6 +19,9 @@ from moorage.model.status import ClusterStatus
 from moorage.model.template import ClusterTemplate
 from moorage.services import rules
 
+MOST_GROUPS = 50
+"""Of one cluster, the default ones and those that are being deleted included."""
+
 
 def group_of(cluster: Cluster, ident: str | None) -> NodeGroup:
     """The group with that uuid or name; None: the default workers. Raises NotFound."""
@@ -133,7 +136,12 @@ def _free_numbers(taken: Collection[int], count: int) -> tuple[int, ...]:
 
 
 def with_group(cluster: Cluster, group: NodeGroup) -> Cluster:
-    """The cluster with one more group. Raises Conflict where its name is taken."""
+    """The cluster with one more group. Raises Conflict where its name is taken, or it has many."""
+    if len(cluster.groups) >= MOST_GROUPS:
+        raise Conflict(
+            f"Cluster {cluster.name} has {len(cluster.groups)} node groups, and {MOST_GROUPS} are "
+            "the most: delete one first, or resize one."
+        )
     for other in cluster.groups:
         if other.name == group.name:
             raise Conflict(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from moorage.api.limits import DEEPEST, MOST_BYTES, json_value
 from moorage.model.errors import Invalid
+from moorage.services import options
 from tests.unit.api.conftest import Api, reasons
 
 JSON = {"Content-Type": "application/json"}
@@ -165,6 +168,27 @@ TEMPLATE_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"public": "perhaps"}, "public must be a valid boolean"),
     ({"tls_disabled": True}, "tls_disabled can't be true"),
     ({"apiserver_port": "high"}, "apiserver_port must be a valid integer"),
+    ({"apiserver_port": -1}, "apiserver_port must be from 1024 to 65535, not -1."),
+    ({"apiserver_port": 99999999}, "apiserver_port must be from 1024 to 65535"),
+    ({"docker_volume_size": -5}, "docker_volume_size must be from 1 to 65536, not -5."),
+    ({"docker_volume_size": 0}, "docker_volume_size must be from 1 to 65536, not 0."),
+    ({"docker_volume_size": 2**62}, "docker_volume_size must be from 1 to 65536"),
+    ({"server_type": "quantum"}, "server_type must be vm or bm, not 'quantum'."),
+    ({"http_proxy": "http://a\x1b[2J"}, "http_proxy: 'http://a\\x1b[2J' must be printable"),
+    (
+        {
+            "no_proxy": "x" * 4096,
+            "http_proxy": "x" * 4096,
+            "https_proxy": "x" * 4096,
+            "tags": "x" * 4096,
+            "driver": "x",
+        },
+        "all texts together may have 16384 bytes, not 16385.",
+    ),
+    ({"labels": {"a\nb": "1"}}, "labels: 'a\\nb' must be printable"),
+    ({"labels": {"a": "\x1b]0;owned\x07"}}, "labels: '\\x1b]0;owned\\x07' must be printable"),
+    ({"labels": {f"k{n}": "v" * 4000 for n in range(5)}}, "together may have 16384 bytes"),
+    ({"labels": "{'a': '" + "v" * 16384 + "'}"}, "written as text, may have 16384 characters"),
     ({"docker_volume_size": False}, "docker_volume_size: must be a whole number"),
     ({"image": "x"}, "There is no field 'image' here."),
     ({"user_id": "someone"}, "There is no field 'user_id' here."),
@@ -179,6 +203,59 @@ async def test_template_fields(api: Api, fields: dict[str, Any], reason: str) ->
     assert (await api.ask("GET", "/v1/clustertemplates")).json()["clustertemplates"] == []
 
 
+HUGE = "0x" + "f" * 5000
+"""Python reads it, and refuses to write it down."""
+SLOW = [
+    "[" * 190 + "]" * 190, "-" * 100_000 + "1", "(" * 100_000, "1+" * 60_000 + "1",
+    "{" + "1:1," * 60_000 + "}", "f'" + "{a}" * 40_000 + "'", "[" + "1," * 120_000 + "]",
+]  # fmt: skip
+"""Each takes Python a while to parse, or more memory than it has, where it is this long."""
+
+
+@pytest.mark.parametrize(
+    "written", [f"{{'a': {HUGE}}}", f"{{{HUGE}: 'a'}}", f"[{HUGE}]", f"{{'a': [{HUGE}]}}", *SLOW]
+)
+async def test_values_written_as_text(api: Api, written: str) -> None:
+    """Each is refused with its field, and holds nobody up."""
+    await api.cluster(name="one")
+    health = [{"op": "replace", "path": "/health_status_reason", "value": written}]
+    taints = written if written.startswith("[") else f"[{written}]"
+    for method, path, body, field in (
+        ("POST", "/v1/clustertemplates", {"coe": "fake", "labels": written}, "labels"),
+        ("POST", "/v1/clusters/one/nodegroups", {"name": "g", "labels": written}, "labels"),
+        (
+            "POST",
+            "/v1/clusters/one/nodegroups",
+            {"name": "g", "node_taints": taints},
+            "node_taints",
+        ),
+        ("PATCH", "/v1/clusters/one", health, "health_status_reason"),
+    ):
+        began = time.process_time()
+        answer = await api.ask(method, path, body)
+        assert answer.status_code == 400, answer.text
+        assert field in reasons(answer)[0]
+        assert len(answer.text) < 1500
+        assert time.process_time() - began < 0.25
+
+
+async def test_a_long_text_that_may_be_parsed_is_parsed_at_once(api: Api) -> None:
+    body: dict[str, Any] = {"coe": "fake", "labels": "f'" + "{a}" * 5400 + "'"}
+    began = time.process_time()
+    assert (await api.ask("POST", "/v1/clustertemplates", body)).status_code == 400
+    assert time.process_time() - began < 0.25
+
+
+NETWORKS = [("swarm", "docker", True), ("swarm", "nope", False), ("fake", "anything", True)]
+
+
+@pytest.mark.parametrize(("coe", "driver", "known"), NETWORKS)
+def test_network_drivers_of_a_coe(coe: str, driver: str, known: bool) -> None:
+    refused = pytest.raises(Invalid, match="network_driver must be docker or flannel for swarm")
+    with contextlib.nullcontext() if known else refused:
+        options.refuse_unknown_network(coe, {"network_driver": driver})
+
+
 PATCHES: list[tuple[Any, str]] = [
     ([], "The patch is empty"),
     ({}, "The patch is empty"),
@@ -188,6 +265,10 @@ PATCHES: list[tuple[Any, str]] = [
     ([{"op": "replace"}], "path is missing"),
     ([{"path": "/node_count"}], "op is missing"),
     ([{"op": "test", "path": "/node_count", "value": 1}], "'test'"),
+    ([{"op": "replace", "path": "/node_count"}], "'node_count' needs a value"),
+    ([{"op": "add", "path": "/node_count", "value": None}], "'node_count' needs a value"),
+    ({"node_count": None}, "'node_count' needs a value"),
+    ({"node_count": 3, "health_status": None}, "'health_status' needs a value"),
     ([{"op": "replace", "path": "/node_count", "value": "x"}], "node_count must be"),
     ([{"op": "replace", "path": "/node_count", "value": -1}], "not -1"),
     ([{"op": "replace", "path": "node_count", "value": 1}], "The path 'node_count'"),

@@ -167,7 +167,10 @@ BAD_PATCHES: list[tuple[Any, str]] = [
     ([{"op": "replace", "path": "/uuid", "value": "x"}], "uuid can't be changed"),
     ([{"op": "replace", "path": "/min_node_count", "value": "x"}], "min_node_count"),
     ([{"op": "replace", "path": "/min_node_count", "value": -1}], "min_node_count"),
-    ([{"op": "replace", "path": "/max_node_count", "value": 0}], "max_node_count"),
+    ([{"op": "replace", "path": "/max_node_count", "value": -1}], "max_node_count"),
+    ([{"op": "add", "path": "/max_node_count"}], "max_node_count"),
+    ([{"op": "replace", "path": "/node_labels", "value": None}], "node_labels"),
+    ({"node_taints": None}, "node_taints"),
     ([{"op": "replace", "path": "/max_node_count", "value": 1.5}], "max_node_count"),
     ([{"op": "replace", "path": "/node_taints", "value": "gpu"}], "node_taints"),
     ([{"op": "replace", "path": "/node_labels", "value": "__import__('os')"}], "node_labels"),
@@ -198,10 +201,11 @@ async def test_resize(api: Api) -> None:
     assert (answer.status_code, answer.json()) == (202, {"uuid": uuid})
     shown = (await api.ask("GET", "/v1/clusters/one")).json()
     assert (shown["node_count"], shown["master_count"]) == (2, 1)
-    nulls = {"node_count": 0, "nodes_to_remove": None, "nodegroup": None}
-    answer = await api.ask("POST", "/v1/clusters/one/actions/resize", nulls)
-    assert answer.status_code == 202, answer.text
-    assert (await api.ask("GET", "/v1/clusters/one")).json()["node_count"] == 0
+    for group, count in ((None, 1), ("", 0)):
+        nulls = {"node_count": count, "nodes_to_remove": None, "nodegroup": group}
+        answer = await api.ask("POST", "/v1/clusters/one/actions/resize", nulls)
+        assert answer.status_code == 202, answer.text
+        assert (await api.ask("GET", "/v1/clusters/one")).json()["node_count"] == count
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ async def test_bad_sizes(api: Api, body: Any, statuses: set[int], reason: str) -
 async def test_upgrade(api: Api) -> None:
     uuid = await api.cluster(name="one")
     newer = await api.template(name="newer", flavor_id="small")
-    body = {"cluster_template": "newer", "max_batch_size": 2, "nodegroup": None}
+    body = {"cluster_template": "newer", "max_batch_size": 2, "nodegroup": ""}
     answer = await api.ask("POST", "/v1/clusters/one/actions/upgrade", body)
     assert (answer.status_code, answer.json()) == (202, {"uuid": uuid}), answer.text
     shown = (await api.ask("GET", "/v1/clusters/one")).json()

@@ -63,6 +63,53 @@ async def test_a_new_cluster_takes_from_its_template_what_was_not_given(
     assert made.name in ca.subject.rfc4514_string()
 
 
+async def test_options_of_its_template_hold_where_a_cluster_has_none(house: House) -> None:
+    given = {
+        "docker_volume_size": 7,
+        "keypair_id": "default",
+        "fixed_network": "private",
+        "fixed_subnet": "private-subnet",
+        "master_lb_enabled": True,
+        "floating_ip_enabled": True,
+        "http_proxy": "http://proxy",
+    }
+    await house.templates.create(OURS, NewTemplate("swarm", "rich", options=given))
+    made = await house.clusters.create(OURS, NewCluster("rich"))
+    assert made.options == {
+        "docker_volume_size": 7,
+        "keypair": "default",
+        "fixed_network": "private",
+        "fixed_subnet": "private-subnet",
+        "master_lb_enabled": True,
+        "floating_ip_enabled": True,
+        "merge_labels": False,
+    }
+    assert {group.docker_volume_size for group in made.groups} == {7}
+    own = {"docker_volume_size": 9, "fixed_network": "public", "master_lb_enabled": False}
+    made = await house.clusters.create(OURS, NewCluster("rich", options={**own, "keypair": None}))
+    assert {name: made.options[name] for name in own} == own
+    assert made.options["keypair"] == "default"
+    assert {group.docker_volume_size for group in made.groups} == {9}
+
+
+async def test_no_labels_of_one_s_own_are_the_template_s(
+    house: House, template: ClusterTemplate
+) -> None:
+    none: tuple[dict[str, object] | str | None, ...] = (None, {}, "{}")
+    for labels in none:
+        made = await house.clusters.create(OURS, NewCluster("swarm", labels=labels))
+        assert made.labels == {"a": "1", "b": "2"}
+
+
+async def test_labels_that_are_merged_have_room_together(house: House) -> None:
+    large = {f"k{number}": "v" * 4000 for number in range(3)}
+    await house.templates.create(OURS, NewTemplate("swarm", "large", labels=large))
+    more = {"x": "v" * 4000, "y": "v" * 500}
+    await house.clusters.create(OURS, NewCluster("large", labels=more))
+    with pytest.raises(Invalid, match="together may have 16384 bytes, not 16508"):
+        await house.clusters.create(OURS, NewCluster("large", labels=more, merge_labels=True))
+
+
 @pytest.mark.parametrize(
     ("merge", "labels", "differences"),
     [
@@ -114,6 +161,10 @@ async def test_labels_replace_or_merge(
         ({"options": {"nonsense": 1}}, "nonsense"),
         ({"options": {"keypair": 7}}, "keypair"),
         ({"options": {"docker_volume_size": "many"}}, "docker_volume_size"),
+        ({"options": {"docker_volume_size": -3}}, "docker_volume_size"),
+        ({"options": {"discovery_url": "a\nb"}}, "discovery_url"),
+        ({"labels": {"k": "\x1b[2J"}}, "labels"),
+        ({"labels": {f"k{n}": "v" * 4000 for n in range(5)}}, "labels"),
     ],
 )
 async def test_what_breaks_a_rule_is_refused_by_its_field(

@@ -48,7 +48,79 @@ async def test_a_group_of_one_s_own(house: House, cluster: Cluster) -> None:
     assert await names(house) == ["default-master", "default-worker", "GPU"]
     assert await names(house, role="gpu") == ["GPU"]
     assert await house.services.nodegroups.get(OUR_READER, "one", group.uuid) == (owner, group)
-    assert "add node group GPU: 2 small (asked by " in (await house.events(cluster.uuid))[-1]
+    told = (await house.events(cluster.uuid))[-1]
+    said = "add node group GPU: 2 small. Labels that are kept without effect: b. (asked by user)"
+    assert told == said
+
+
+async def test_what_a_group_has_of_its_cluster_is_not_told_again(
+    house: House, cluster: Cluster
+) -> None:
+    for number, labels in enumerate((None, {}, {"a": "1"}, {"provider": "local"})):
+        await house.services.nodegroups.create(
+            OURS, "one", NewNodeGroup(f"g{number}", labels=labels)
+        )
+        told = (await house.events(cluster.uuid))[-1]
+        assert told == f"add node group g{number}: 1 tiny (asked by user)"
+
+
+async def test_any_name_that_can_be_printed(house: House, cluster: Cluster) -> None:
+    """As upstream; the nodes' names are made from it."""
+    found = {}
+    for name in ("2xlarge", "gpu pool", "Größe", "日本", "a/b", "x" * 255):
+        made = await house.services.nodegroups.create(OURS, "one", NewNodeGroup(name))
+        found[name] = made[1].nodes[0]
+        assert await house.services.nodegroups.get(OURS, "one", name) == made
+    assert list(found.values()) == [
+        "g2xlarge-0",
+        "gpu-pool-0",
+        "gr-e-0",
+        "g-0",
+        "a-b-0",
+        f"{'x' * 20}-0",
+    ]
+
+
+async def test_0_is_no_bound(house: House, cluster: Cluster) -> None:
+    groups = house.services.nodegroups
+    _, group = await groups.create(OURS, "one", NewNodeGroup("g", 3, max_node_count=0))
+    assert group.max_node_count is None
+    for value, most in ((5, 5), ("0", None)):
+        _, group = await groups.update(OURS, "one", "g", [PatchOp("add", "/max_node_count", value)])
+        assert group.max_node_count == most
+
+
+async def test_a_cluster_has_fifty_groups_at_the_most(house: House, cluster: Cluster) -> None:
+    """Groups without nodes are counted by no quota."""
+    groups = house.services.nodegroups
+    for number in range(48):
+        await groups.create(OURS, "one", NewNodeGroup(f"g{number}", 0))
+    with pytest.raises(Conflict, match="50 node groups, and 50 are the most: delete one first"):
+        await groups.create(OURS, "one", NewNodeGroup("more", 0))
+    await groups.delete(OURS, "one", "g7")
+    with pytest.raises(Conflict, match="50 are the most"):  # until it is gone
+        await groups.create(OURS, "one", NewNodeGroup("more", 0))
+
+
+async def test_all_labels_of_a_group_have_room_together(house: House, cluster: Cluster) -> None:
+    """Its own, its nodes' and the taints: each row is read whole by every list."""
+    groups = house.services.nodegroups
+    labels = {f"k{number}": "v" * 1000 for number in range(12)}
+    nodes = {f"n{number:02}": "v" * 60 for number in range(64)}
+    taints = [f"{number:02}.{'t' * 40}={'v' * 60}:NoSchedule" for number in range(64)]
+    kept = await groups.create(OURS, "one", NewNodeGroup("g", 0, labels=labels))
+    attempts: list[dict[str, Any]] = [
+        {"labels": labels, "node_labels": nodes, "node_taints": taints},
+        {"labels": labels, "node_taints": taints},
+    ]
+    for fields in attempts:
+        with pytest.raises(Invalid, match="together may have 16384 bytes, not"):
+            await groups.create(OURS, "one", NewNodeGroup("x", 0, **fields))
+    for path, value in (("/node_taints", taints), ("/node_labels", nodes | {"x": "y"})):
+        patch = [PatchOp("add", "/node_labels", nodes), PatchOp("add", path, value)]
+        with pytest.raises(Invalid, match="together may have 16384 bytes, not"):
+            await groups.update(OURS, "one", "g", [*patch, PatchOp("add", "/node_taints", taints)])
+    assert (await groups.get(OURS, "one", "g"))[1] == kept[1]
 
 
 async def test_pages(house: House, cluster: Cluster) -> None:
@@ -70,12 +142,20 @@ async def test_pages(house: House, cluster: Cluster) -> None:
     ("fields", "field"),
     [
         ({"name": ""}, "name"),
-        ({"name": "1st"}, "name"),
+        ({"name": " "}, "name"),
+        ({"name": "x" * 256}, "name"),
+        ({"name": "a\x1b[2J"}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"name": "a\u202eb"}, "name"),
+        ({"docker_volume_size": 0}, "docker_volume_size"),
+        ({"docker_volume_size": -3}, "docker_volume_size"),
+        ({"labels": {"a": "\x1b]0;owned\x07"}}, "labels"),
+        ({"labels": {f"k{n}": "v" * 4000 for n in range(5)}}, "labels"),
         ({"node_count": -1}, "node_count"),
         ({"node_count": 4, "max_node_count": 3}, "node_count"),
         ({"min_node_count": 2, "node_count": 1}, "node_count"),
         ({"min_node_count": 3, "max_node_count": 2}, "max_node_count"),
-        ({"max_node_count": 0}, "max_node_count"),
+        ({"max_node_count": -1}, "max_node_count"),
         ({"flavor_id": "huge"}, "flavor_id"),
         ({"image_id": "beos"}, "image_id"),
         ({"role": "master"}, "role"),

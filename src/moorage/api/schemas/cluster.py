@@ -62,14 +62,17 @@ _OPTIONS = (
 
 
 class ClusterResize(Sent):
-    """`POST .../actions/resize`. `nodes_to_remove`: names or addresses of nodes."""
+    """`POST .../actions/resize`. `nodes_to_remove`: names or addresses of nodes.
+
+    A `nodegroup` of null, or "" as some clients send it: the default workers.
+    """
 
     node_count: Count
     nodes_to_remove: list[str] | None = None
     nodegroup: str | None = None
 
     def wanted(self) -> NewSize:
-        return NewSize(self.node_count, tuple(self.nodes_to_remove or ()), self.nodegroup)
+        return NewSize(self.node_count, tuple(self.nodes_to_remove or ()), self.nodegroup or None)
 
 
 class ClusterUpgrade(Sent):
@@ -80,7 +83,7 @@ class ClusterUpgrade(Sent):
     nodegroup: str | None = None
 
     def wanted(self) -> NewRelease:
-        return NewRelease(self.cluster_template, self.max_batch_size, self.nodegroup)
+        return NewRelease(self.cluster_template, self.max_batch_size, self.nodegroup or None)
 
 
 class ClusterAccepted(TypedDict):
