@@ -1,4 +1,10 @@
-"""The audit log: a line for every request of a known caller that meant to change something."""
+"""The audit log: a line for every request of a known caller that meant to change something.
+
+It is written after the change and before the answer. Where Moorage is killed in between, the
+request has no line, and its client no answer; what it changed of a cluster stands among the
+cluster's events, with who asked for it and the request's id, for those are written in the
+transaction of the change itself.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +46,7 @@ async def record(audit: AuditService, asked: Context, answer: Answer) -> None:
                 address=asked.address,
                 status=answer.status_code,
                 reason=answer.reason[:MOST_REASON] if answer.reason else None,
+                target=asked.target,
             )
         )
     except Exception:

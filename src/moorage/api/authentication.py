@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from moorage.api.context import Context
+import dataclasses
+
+from moorage.api.context import CHANGING, Context
 from moorage.model.errors import Unauthenticated
 from moorage.model.ports import TokenValidator
 
@@ -18,4 +20,7 @@ async def authenticate(asked: Context, validator: TokenValidator) -> None:
     token = asked.headers.get(b"x-auth-token")
     if not token:
         raise Unauthenticated("This needs a token of Keystone's, in X-Auth-Token.")
-    asked.caller = await validator.validate(token.decode("latin-1"))
+    caller = await validator.validate(token.decode("latin-1"))
+    if asked.method in CHANGING:
+        caller = dataclasses.replace(caller, request_id=asked.request_id)
+    asked.caller = caller

@@ -21,12 +21,13 @@ class Context:
 
     `path` has no slash at its end: magnumclient asks for `/v1/clusters/?limit=1`, and means
     `/v1/clusters?limit=1`. `minor` is the N of version 1.N. `marks` are headers that are
-    sent with the answer, whatever it is.
+    sent with the answer, whatever it is. `target` is for the audit log (`Record.target`): every
+    handler that changes something names it.
     """
 
     __slots__ = (
         "caller", "headers", "marks", "method", "minor", "path", "request_id", "scope",
-        "trust_proxy",
+        "target", "trust_proxy",
     )  # fmt: skip
 
     def __init__(self, scope: MutableMapping[str, Any], *, trust_proxy: bool = False) -> None:
@@ -40,6 +41,7 @@ class Context:
         self.marks = [(b"x-openstack-request-id", self.request_id.encode())]
         self.minor = 1
         self.caller: Caller | None = None
+        self.target: str | None = None
 
     def answer_in(self, minor: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The version of the answer, and the headers that tell it."""

@@ -20,7 +20,17 @@ catalogue = typer.Typer(
         "moorage catalogue add flavor huge --vcpus 8 --memory 16384 --disk 100",
     ),
 )
-RECORD = ("at", "user_name", "project_id", "method", "path", "address", "status", "reason")
+RECORD = (
+    "at",
+    "user_name",
+    "project_id",
+    "method",
+    "path",
+    "target",
+    "address",
+    "status",
+    "reason",
+)
 OFFER = ("provider", "kind", "name", "detail", "builtin")
 Provider = Annotated[str | None, typer.Option(help="Which provider's; else the default one's.")]
 

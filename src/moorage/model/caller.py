@@ -19,7 +19,8 @@ class Permission(enum.IntEnum):
 class Caller:
     """A validated token's bearer. `roles` are Keystone's names, implied ones included.
 
-    `expires_at` is in seconds since the epoch.
+    `expires_at` is in seconds since the epoch. `request_id` is that of the request in which
+    it asks to change something: what comes of it is told under this id.
     """
 
     user_id: str
@@ -28,6 +29,7 @@ class Caller:
     project_name: str
     roles: frozenset[str]
     expires_at: float
+    request_id: str | None = None
 
     @property
     def permission(self) -> Permission:

@@ -20,7 +20,8 @@ class EventKind(enum.StrEnum):
 class Event:
     """One line of a cluster's story. `seconds` is how long it took, where it took time.
 
-    `turn` ties the steps to their turn; `cause` is why a step failed, or who wished for it.
+    `turn` ties the steps to their turn; `cause` is why a step failed, or who wished for it;
+    `request_id` ties a wish to its line in the audit log.
     """
 
     kind: EventKind
@@ -30,6 +31,7 @@ class Event:
     seconds: float | None = None
     cause: str | None = None
     ok: bool = True
+    request_id: str | None = None
     id: int = 0
 
 
@@ -37,7 +39,9 @@ class Event:
 class Record:
     """One line of the audit log: a request that meant to change something.
 
-    `status` is that of HTTP; `reason` is why it was refused.
+    `status` is that of HTTP; `reason` is why it was refused. `target` is what it touched: a
+    uuid; of a node group its cluster's and its own, `<uuid>/<uuid>`; of what has no uuid, such
+    as a quota, the names that it goes by, `<project>/<resource>`. None: nothing is known of it.
     """
 
     at: datetime.datetime
@@ -50,6 +54,7 @@ class Record:
     address: str
     status: int
     reason: str | None = None
+    target: str | None = None
     id: int = 0
 
 

@@ -109,13 +109,14 @@ class Catalogue:
             raise Conflict(f"Provider {provider} has a {kind} {name} already.")
         return await self._kept.add(Offer(provider, kind, name, detail))
 
-    async def remove(self, caller: Caller, kind: str, name: str, provider: str | None) -> None:
+    async def remove(self, caller: Caller, kind: str, name: str, provider: str | None) -> Offer:
         """For admins. Clusters keep what they have. Raises NotFound; Conflict if built in."""
         require(caller, Permission.ADMIN)
         where, what = provider or self._default_provider, _kind(kind)
         if self._is_built_in(where, what, name):
             raise Conflict(f"The {what} {name} comes with provider {where}: it stays.")
         await self._kept.remove(where, what, rules.text(name, "name", longest=rules.LABEL_LENGTH))
+        return Offer(where, what, name)
 
     def _is_built_in(self, provider: str, kind: OfferKind, name: str) -> bool:
         return any((o.provider, o.kind, o.name) == (provider, kind, name) for o in self._built_in)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Invalid, RetryLater
-from moorage.services import wishes
+from moorage.services import rules, wishes
 from moorage.services.access import reach, require
 from moorage.services.clusters import ClusterService
 from moorage.store import Store
-from moorage.trust.authority import ClusterAuthority, new_ca
+from moorage.trust.authority import ClusterAuthority, new_ca, subject_of
 from moorage.trust.seal import SealBroken
 
 
@@ -27,7 +27,7 @@ class CertificateService:
         return (await self._authority(cluster)).certificate.decode()
 
     async def sign(self, caller: Caller, ident: str, csr: str) -> str:
-        """A client certificate, PEM, for a PEM request.
+        """A client certificate, PEM, for a PEM request. The cluster's events tell of it.
 
         Members only: a client certificate is full access to the engine. Raises
         Forbidden, Invalid (field `csr`), Conflict once the cluster is being deleted.
@@ -37,7 +37,13 @@ class CertificateService:
         wishes.refuse_deleting(cluster)
         if not csr.isascii():
             raise Invalid("The certificate request is not PEM: it must be ASCII.", field="csr")
-        return (await self._authority(cluster)).sign(csr.encode()).decode()
+        signed = (await self._authority(cluster)).sign(csr.encode())
+        told = f"sign a client certificate: {rules.shown(subject_of(signed))}"
+        # Before it is handed out: nobody holds a certificate that nobody can find.
+        await self._store.events.tell(
+            cluster, told, by=caller.user_name, request_id=caller.request_id
+        )
+        return signed.decode()
 
     async def rotate(self, caller: Caller, ident: str) -> Cluster:
         """Change the cluster's CA for a new one.

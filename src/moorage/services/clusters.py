@@ -72,7 +72,9 @@ class ClusterService:
         return await self._add(caller, cluster, ca)
 
     async def _add(self, caller: Caller, cluster: Cluster, ca: KeyPair) -> Cluster:
-        return await self._store.clusters.add(cluster, ca, self._defaults, by=caller.user_name)
+        return await self._store.clusters.add(
+            cluster, ca, self._defaults, by=caller.user_name, request_id=caller.request_id
+        )
 
     async def _wanted(
         self, caller: Caller, new: NewCluster, template: ClusterTemplate, *, allow_zero: bool
@@ -224,9 +226,9 @@ class ClusterService:
         """Exchange what members join the cluster with."""
         return await self.wish(caller, ident, wishes.with_new_credentials)
 
-    async def delete(self, caller: Caller, ident: str) -> None:
+    async def delete(self, caller: Caller, ident: str) -> Cluster:
         """Wish it away. Always accepted, and asking again changes nothing."""
-        await self.wish(caller, ident, wishes.deleted)
+        return await self.wish(caller, ident, wishes.deleted)
 
     async def wish(
         self,
@@ -251,7 +253,12 @@ class ClusterService:
             return wishes.with_way_back(cluster, wish(cluster), rollback=rollback)
 
         return await self._store.clusters.want(
-            cluster.uuid, whole, self._defaults, by=caller.user_name, coming=coming
+            cluster.uuid,
+            whole,
+            self._defaults,
+            by=caller.user_name,
+            request_id=caller.request_id,
+            coming=coming,
         )
 
     async def _template(self, uuid: str) -> ClusterTemplate | None:

@@ -98,9 +98,12 @@ class NodeGroupService:
         owner = await self._clusters.wish(caller, cluster, wish)
         return owner, wishes.group_of(owner, ident)
 
-    async def delete(self, caller: Caller, cluster: str, ident: str) -> None:
+    async def delete(self, caller: Caller, cluster: str, ident: str) -> tuple[Cluster, NodeGroup]:
         """It goes once its nodes are gone. Invalid for a default group."""
-        await self._clusters.wish(caller, cluster, lambda owner: wishes.without_group(owner, ident))
+        owner = await self._clusters.wish(
+            caller, cluster, lambda owner: wishes.without_group(owner, ident)
+        )
+        return owner, wishes.group_of(owner, ident)
 
 
 def _wanted(cluster: Cluster, new: NewNodeGroup, ident: str, shelf: Shelf) -> NodeGroup:

@@ -90,10 +90,11 @@ class TemplateService:
 
         return await self._store.templates.change(template.uuid, edit)
 
-    async def delete(self, caller: Caller, ident: str) -> None:
-        """Raises Conflict while a cluster uses it."""
+    async def delete(self, caller: Caller, ident: str) -> ClusterTemplate:
+        """The one that is gone. Raises Conflict while a cluster uses it."""
         template = await self._own(caller, ident)
         await self._store.templates.remove(template.uuid)
+        return template
 
     async def _own(self, caller: Caller, ident: str) -> ClusterTemplate:
         """The template, if the caller may write it: public ones are seen by all."""

@@ -64,10 +64,19 @@ class Clusters:
         self._seal = seal
         self._hints = hints
 
-    async def add(self, cluster: Cluster, ca: KeyPair, defaults: Amounts, *, by: str) -> Cluster:
+    async def add(
+        self,
+        cluster: Cluster,
+        ca: KeyPair,
+        defaults: Amounts,
+        *,
+        by: str,
+        request_id: str | None = None,
+    ) -> Cluster:
         """Store it with its CA (the key sealed), due at once; the answer has `id` and times.
 
-        `defaults` hold where the project has no quota of its own; `by`: who asked for it.
+        `defaults` hold where the project has no quota of its own; `by`: who asked for it, in
+        the request of that id.
         One transaction; raises QuotaExceeded, Conflict where the project has a cluster
         of that name, NotFound where the template is gone.
         """
@@ -82,7 +91,7 @@ class Clusters:
             "token": 0,
         }
         reported = f". {stored.status_reason}" if stored.status_reason else ""
-        first = said(f"create: {_made_of(stored)}{reported}", by)
+        first = said(f"create: {_made_of(stored)}{reported}", by, request_id)
 
         def work(connection: Connection) -> Cluster:
             _refuse_gone_template(connection, stored)
@@ -121,6 +130,7 @@ class Clusters:
         defaults: Amounts,
         *,
         by: str,
+        request_id: str | None = None,
         coming: KeyPair | None = None,
     ) -> Cluster:
         """Replace what is wanted by `wish(cluster)`, read and written in one transaction.
@@ -169,7 +179,7 @@ class Clusters:
                 if coming is not None and before.rotation is None:
                     values["coming_certificate"] = coming.certificate
                     values["coming_key"] = self._seal.seal(coming.key, uuid)
-                asked = said(after.status_reason or after.status.value, by)
+                asked = said(after.status_reason or after.status.value, by, request_id)
                 append(connection, uuid, before.project_id, [asked])
             connection.execute(clusters.update().where(clusters.c.uuid == uuid).values(values))
             return after, True

@@ -9,16 +9,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
+from moorage.model.cluster import Cluster
 from moorage.model.errors import NotFound
 from moorage.model.event import Event, EventKind
 from moorage.model.page import Page
-from moorage.store.engine import Database
+from moorage.store.engine import Database, Isolation
 from moorage.store.numbered import numbered_page
 from moorage.store.scope import Scope
 from moorage.store.tables import Instant, clusters, events
 
 MOST = 2000
-"""Of one cluster; older ones are forgotten."""
+"""Steps of one cluster, and as many turns of it: older ones are forgotten. Wishes are kept, so
+that a story begins at its first."""
+FORGOTTEN = (EventKind.STEP, EventKind.TURN)
 PRUNED_EVERY = 100
 """Rows. To forget is a search; one in so many writes pays for it."""
 KEPT = datetime.timedelta(days=30)
@@ -27,10 +30,15 @@ KEPT = datetime.timedelta(days=30)
 _INSERT = events.insert()
 _NEWEST = (
     select(events.c.id)
-    .where(events.c.cluster_uuid == bindparam("cluster"))
+    .where(events.c.cluster_uuid == bindparam("cluster"), events.c.kind == bindparam("of"))
     .order_by(events.c.id.desc())
     .limit(1)
     .offset(MOST)
+)
+_CUT = events.delete().where(
+    events.c.cluster_uuid == bindparam("cluster"),
+    events.c.kind == bindparam("of"),
+    events.c.id <= bindparam("oldest"),
 )
 _FORGET = events.delete().where(
     events.c.at < bindparam("before"), events.c.cluster_uuid.not_in(select(clusters.c.uuid))
@@ -38,10 +46,21 @@ _FORGET = events.delete().where(
 
 
 class Events:
-    """`store.events`. They are written by those who write the clusters: `append`."""
+    """`store.events`. Those who write the clusters write them (`append`), and `tell`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def tell(
+        self, cluster: Cluster, what: str, *, by: str, request_id: str | None = None
+    ) -> None:
+        """Write down what was asked of a cluster where nothing of its row changes by it."""
+        told = said(what, by, request_id)
+
+        def work(connection: Connection) -> None:
+            append(connection, cluster.uuid, cluster.project_id, [told])
+
+        await self._database.write(work, isolation=Isolation.READ_COMMITTED)
 
     async def list(self, cluster_uuid: str, scope: Scope, page: Page) -> list[Event]:
         """The oldest first, unless the page says otherwise. The marker is an event's id.
@@ -84,6 +103,7 @@ def append(
             "seconds": event.seconds,
             "cause": event.cause,
             "ok": event.ok,
+            "request_id": event.request_id,
         }
         for event in new
     ]
@@ -96,17 +116,19 @@ def append(
         _prune(connection, cluster_uuid)
 
 
-def said(what: str, by: str) -> Event:
+def said(what: str, by: str, request_id: str | None = None) -> Event:
     """The event of a wish: what is wanted now, and who said so."""
-    return Event(EventKind.REQUEST, what, Instant.now(), cause=f"asked by {by}")
+    return Event(
+        EventKind.REQUEST, what, Instant.now(), cause=f"asked by {by}", request_id=request_id
+    )
 
 
 def _prune(connection: Connection, cluster_uuid: str) -> None:
-    oldest = connection.scalar(_NEWEST, {"cluster": cluster_uuid})
-    if oldest is not None:
-        connection.execute(
-            events.delete().where(events.c.cluster_uuid == cluster_uuid, events.c.id <= oldest)
-        )
+    for kind in FORGOTTEN:
+        of = {"cluster": cluster_uuid, "of": kind.value}
+        oldest = connection.scalar(_NEWEST, of)
+        if oldest is not None:
+            connection.execute(_CUT, {**of, "oldest": oldest})
     connection.execute(_FORGET, {"before": Instant.now() - KEPT})
 
 
@@ -120,4 +142,5 @@ def _event(row: Row[Any]) -> Event:
         seconds=row.seconds,
         cause=row.cause,
         ok=row.ok,
+        request_id=row.request_id,
     )

@@ -161,6 +161,7 @@ events = Table(
     Column("seconds", Float),
     Column("cause", Text),
     Column("ok", Boolean, nullable=False),
+    Column("request_id", String(64)),
     Index(None, "cluster_uuid", "id"),
     sqlite_autoincrement=True,
 )
@@ -179,6 +180,7 @@ audit = Table(
     Column("address", String(64), nullable=False),
     Column("status", Integer, nullable=False),
     Column("reason", Text),
+    Column("target", Text),
     Index(None, "project_id", "id"),
     sqlite_autoincrement=True,
 )

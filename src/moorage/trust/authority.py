@@ -177,6 +177,11 @@ class ClusterAuthority:
         return _private(self._issuer.key)
 
 
+def subject_of(certificate: bytes) -> str:
+    """Whose a PEM certificate is, as RFC 4514 writes it: `CN=admin,O=system:masters`."""
+    return x509.load_pem_x509_certificate(certificate).subject.rfc4514_string()
+
+
 def _ca_certificate(
     subject: x509.Name,
     key: ec.EllipticCurvePublicKey,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 import httpx
@@ -9,7 +11,8 @@ import pytest
 
 from moorage.api import create_api
 from moorage.model.event import Record
-from tests.unit.api.conftest import ADMIN, OURS, READER, THEIRS, Api, PaperKeystone
+from tests.unit.api.conftest import ADMIN, OURS, READER, THEIRS, Api, PaperKeystone, reasons
+from tests.unit.trust.requests import request
 
 
 async def records(api: Api, token: str = OURS, query: str = "") -> list[dict[str, Any]]:
@@ -27,7 +30,7 @@ async def test_events(api: Api) -> None:
         events = (await api.ask("GET", f"/v1/clusters/{ident}/events")).json()["events"]
         assert [event["kind"] for event in events] == ["request", "request"]
         assert events[0].keys() == {
-            "id", "kind", "what", "at", "turn", "seconds", "cause", "ok"
+            "id", "kind", "what", "at", "turn", "seconds", "cause", "ok", "request_id"
         }  # fmt: skip
     page = (await api.ask("GET", "/v1/clusters/one/events?limit=1")).json()
     assert page["events"] == events[:1]
@@ -43,7 +46,7 @@ async def test_what_is_recorded(api: Api) -> None:
     one, two, three = await records(api)
     assert one.keys() == {
         "id", "at", "request_id", "user_id", "user_name", "project_id", "method", "path",
-        "address", "status", "reason",
+        "address", "status", "reason", "target",
     }  # fmt: skip
     assert one["request_id"] == made.headers["x-openstack-request-id"]
     assert (one["method"], one["path"]) == ("POST", "/v1/clustertemplates")
@@ -56,6 +59,133 @@ async def test_what_is_recorded(api: Api) -> None:
         "/v1/clusters/none",
         404,
     )
+
+
+async def test_every_change_says_what_it_touched(api: Api) -> None:
+    """By uuid, whatever the path calls it, or where it says nothing. No route is left out."""
+    csr = request().decode()
+    to_two = [{"op": "replace", "path": "/node_count", "value": 2}]
+    named = [{"op": "replace", "path": "/tags", "value": "x"}]
+    bound = [{"op": "replace", "path": "/max_node_count", "value": 9}]
+    model, newer = {"coe": "fake", "name": "model"}, {"coe": "fake", "name": "newer"}
+    bay = {"baymodel_id": "model", "name": "bay"}
+    cluster = {"cluster_template_id": "small", "name": "one"}
+    flavor = {"kind": "image", "name": "beos"}
+    limit = {"project_id": "ours", "resource": "Node", "hard_limit": 9}
+    changes: list[tuple[str, str, str, Any, str]] = [
+        ("POST", "/v1/clustertemplates", "", {"coe": "fake", "name": "small"}, "small"),
+        ("POST", "/v1/clustertemplates", "", newer, "newer"),
+        ("PATCH", "/v1/clustertemplates/{ident}", "small", named, "small"),
+        ("POST", "/v1/clusters", "", cluster, "one"),
+        ("PATCH", "/v1/clusters/{ident}", "one", to_two, "one"),
+        ("POST", "/v1/clusters/{ident}/actions/resize", "one", {"node_count": 1}, "one"),
+        (
+            "POST",
+            "/v1/clusters/{ident}/actions/upgrade",
+            "one",
+            {"cluster_template": "newer"},
+            "one",
+        ),
+        ("POST", "/v1/clusters/{ident}/nodegroups", "one", {"name": "g"}, "one/g"),
+        ("PATCH", "/v1/clusters/{ident}/nodegroups/{nodegroup}", "one g", bound, "one/g"),
+        ("DELETE", "/v1/clusters/{ident}/nodegroups/{nodegroup}", "one g", None, "one/g"),
+        ("POST", "/v1/certificates", "", {"cluster_uuid": "one", "csr": csr}, "one"),
+        ("PATCH", "/v1/certificates/{ident}", "one", None, "one"),
+        ("PATCH", "/v1/credentials/{ident}", "one", None, "one"),
+        ("DELETE", "/v1/clusters/{ident}", "one", None, "one"),
+        ("POST", "/v1/clustertemplates", "", {"coe": "fake", "name": "spare"}, "spare"),
+        ("DELETE", "/v1/clustertemplates/{ident}", "spare", None, "spare"),
+        ("POST", "/v1/baymodels", "", model, "model"),
+        ("PATCH", "/v1/baymodels/{ident}", "model", named, "model"),
+        ("POST", "/v1/bays", "", bay, "bay"),
+        ("PATCH", "/v1/bays/{ident}", "bay", to_two, "bay"),
+        ("DELETE", "/v1/bays/{ident}", "bay", None, "bay"),
+        ("POST", "/v1/baymodels", "", {"coe": "fake", "name": "gone"}, "gone"),
+        ("DELETE", "/v1/baymodels/{ident}", "gone", None, "gone"),
+        ("POST", "/v1/quotas", "", limit, "=ours/Node"),
+        ("PATCH", "/v1/quotas/{project_id}/{resource}", "ours Node", limit, "=ours/Node"),
+        ("DELETE", "/v1/quotas/{project_id}/{resource}", "ours Node", None, "=ours/Node"),
+        ("POST", "/v1/catalogue", "", flavor, "=fake/image/beos"),
+        ("DELETE", "/v1/catalogue/{kind}/{name}", "image beos", None, "=fake/image/beos"),
+    ]
+    uuids: dict[str, str] = {}
+    for method, path, names, body, _ in changes:
+        asked = path
+        for name in names.split():
+            asked = re.sub(r"\{\w+\}", name, asked, count=1)
+        admins = "quotas" in path or "catalogue" in path
+        version = "1.10" if "/bay" in path else "1.14"
+        token = ADMIN if admins else OURS
+        answer = await api.ask(method, asked, body, token=token, version=version)
+        assert answer.is_success, (asked, answer.text)
+        for kind in ("clusters", "clustertemplates", "clusters/one/nodegroups"):
+            for one in (
+                (await api.ask("GET", f"/v1/{kind}")).json().get(kind.rpartition("/")[2], ())
+            ):
+                uuids[one["name"]] = one["uuid"]
+    kept = await records(api, ADMIN, "?all_projects=true")
+    expected = [
+        said[1:] if said[0] == "=" else "/".join(uuids[name] for name in said.split("/"))
+        for *_, said in changes
+    ]
+    assert [record["target"] for record in kept] == expected
+    changing = {(r.method, r.path) for r in api.app.routes if r.method not in {"GET", "HEAD"}}
+    assert {(method, path) for method, path, *_ in changes} == changing
+
+
+async def test_what_was_not_found_was_not_touched(api: Api) -> None:
+    await api.cluster(THEIRS, name="theirs")
+    await api.ask("DELETE", "/v1/clusters/theirs")
+    await api.ask("POST", "/v1/clusters", {"cluster_template_id": "none"})
+    assert [record["target"] for record in await records(api)] == [None, None]
+
+
+async def test_who_was_given_a_certificate_stands_in_the_cluster_s_story(api: Api) -> None:
+    uuid = await api.cluster(name="prod")
+    body = {"cluster_uuid": "prod", "csr": request().decode()}
+    signed = await api.ask("POST", "/v1/certificates", body)
+    assert signed.status_code == 201
+    assert (await api.ask("POST", "/v1/certificates", body | {"csr": "no"})).status_code == 400
+    assert (await api.ask("POST", "/v1/certificates", body, token=READER)).status_code == 403
+    assert (await api.ask("POST", "/v1/certificates", body, token=THEIRS)).status_code == 400
+    made, told = (await api.ask("GET", f"/v1/clusters/{uuid}/events")).json()["events"]
+    assert (told["kind"], told["cause"]) == ("request", "asked by user")
+    assert re.fullmatch(r"sign a client certificate: '[^']*CN=admin[^']*'", told["what"])
+    assert told["request_id"] == signed.headers["x-openstack-request-id"]
+    ours = await records(api)
+    assert [line["request_id"] for line in ours if line["status"] in {201, 202}][1:] == [
+        made["request_id"],
+        told["request_id"],
+    ]
+    # A reader's, and one that was refused, name the cluster as well.
+    assert [line["target"] for line in ours][2:] == [uuid] * 3
+
+
+async def test_a_change_whose_record_was_cut_off_stands_in_the_story(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = await api.cluster(name="prod")
+
+    async def killed(self: object, record: Record) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(type(api.services.audit), "record", killed)
+    with pytest.raises(asyncio.CancelledError):
+        await api.ask("DELETE", "/v1/clusters/prod")
+    monkeypatch.undo()
+    last = (await api.ask("GET", f"/v1/clusters/{uuid}/events")).json()["events"][-1]
+    assert (last["what"], last["cause"]) == ("delete", "asked by user")
+    assert last["request_id"].startswith("req-")
+    assert last["request_id"] not in {line["request_id"] for line in await records(api)}
+
+
+@pytest.mark.parametrize("marker", ["2147483648", "9999999999", "-1", "x"])
+async def test_a_marker_that_can_be_no_id(api: Api, marker: str) -> None:
+    await api.cluster(name="one")
+    for path in ("/v1/audit", "/v1/clusters/one/events"):
+        answer = await api.ask("GET", f"{path}?marker={marker}")
+        assert answer.status_code == 400
+        assert marker in reasons(answer)[0]
 
 
 async def test_every_outcome_of_a_known_caller(api: Api) -> None:

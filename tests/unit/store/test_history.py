@@ -15,7 +15,7 @@ from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Scope, Store, audit, events
 from moorage.store.tables import Instant
-from tests.unit.store.conftest import a_cluster, added, wanted
+from tests.unit.store.conftest import CA, a_cluster, added, wanted
 
 OURS, THEIRS = Scope("ours"), Scope("theirs")
 ALL = Page()
@@ -50,7 +50,10 @@ def a_turn(what: str, at: datetime.datetime) -> Event:
 
 def record(project: str, at: datetime.datetime, number: int = 1) -> Record:
     path = f"/v1/clusters/{number}"
-    return Record(at, f"req-{number}", "u", "Ünal", project, "POST", path, "::1", 202)
+    target = f"uuid-{number}" if number else None
+    return Record(
+        at, f"req-{number}", "u", "Ünal", project, "POST", path, "::1", 202, target=target
+    )
 
 
 async def write(store: Store, cluster: Cluster, new: Sequence[Event]) -> None:
@@ -59,6 +62,13 @@ async def write(store: Store, cluster: Cluster, new: Sequence[Event]) -> None:
     assert claim is not None
     assert claim.cluster.uuid == cluster.uuid
     await store.claims.apply(claim, claim.cluster, 0.0, new)
+
+
+async def wish_for(store: Store, cluster: Cluster, wish: str) -> None:
+    """As the services do for a wish."""
+    await wanted(
+        store, cluster.uuid, lambda before: dataclasses.replace(before, status_reason=wish)
+    )
 
 
 async def remove(store: Store, cluster: Cluster, last: Event) -> None:
@@ -111,21 +121,58 @@ async def test_pages_go_by_number_both_ways(
         (Page(marker="²"), "marker"),
         (Page(marker="9" * 16), "marker"),
         (Page(marker="1\0"), "marker"),
+        (Page(marker="2147483648"), "marker"),
+        (Page(marker="9999999999", sort_dir="desc"), "marker"),
         (Page(sort_key="at"), "sort_key"),
     ):
         with pytest.raises(Invalid) as caught:
             await store.events.list(cluster.uuid, OURS, page)
         assert caught.value.field == field
+    assert await story(store, cluster, Page(marker="2147483647")) == []
 
 
-async def test_a_long_story_loses_its_oldest_lines(
-    store: Store, cluster: Cluster, calendar: Calendar
+async def test_a_long_story_loses_its_oldest_steps_then_turns_and_no_wish(
+    store: Store, cluster: Cluster, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = [a_turn(str(number), calendar.now) for number in range(events.MOST + 5)]
-    await write(store, cluster, new)
-    oldest = await story(store, cluster, Page(limit=2))
-    newest = await story(store, cluster, Page(limit=1, sort_dir="desc"))
-    assert (oldest, newest) == (["5", "6"], [str(events.MOST + 4)])
+    monkeypatch.setattr(events, "PRUNED_EVERY", 1)
+    monkeypatch.setattr(events, "_NEWEST", events._NEWEST.offset(10))
+    for number in range(8):
+        await wish_for(store, cluster, f"wish {number}")
+        steps = [Event(EventKind.STEP, f"step {number}.{n}", calendar.now) for n in range(3)]
+        await write(store, cluster, [*steps, a_turn(f"turn {number}", calendar.now)])
+    wishes = [f"wish {number}" for number in range(8)]
+    left = await story(store, cluster)
+    assert left[0].startswith("create: ")
+    assert [what for what in left[1:] if what.startswith("wish")] == wishes
+    assert [what for what in left if what.startswith("turn")] == [f"turn {n}" for n in range(8)]
+    last = ["4.2", *(f"{number}.{n}" for number in (5, 6, 7) for n in range(3))]
+    assert [what for what in left if what.startswith("step")] == [f"step {n}" for n in last]
+    for number in range(8, 13):
+        await write(store, cluster, [a_turn(f"turn {number}", calendar.now)])
+    left = await story(store, cluster)
+    assert [what for what in left if what.startswith("turn")] == [f"turn {n}" for n in range(3, 13)]
+    assert [what for what in left[1:] if what.startswith("wish")] == wishes
+
+
+async def test_a_wish_names_the_request_that_it_came_in(
+    store: Store, template: ClusterTemplate, calendar: Calendar
+) -> None:
+    cluster = await store.clusters.add(a_cluster(template), CA, {}, by="alice", request_id="req-1")
+
+    def resize(before: Cluster) -> Cluster:
+        return dataclasses.replace(before, status_reason="resize")
+
+    await store.clusters.want(cluster.uuid, resize, {}, by="bob", request_id="req-2")
+    await store.events.tell(cluster, "sign", by="carol", request_id="req-3")
+    await write(store, cluster, [a_turn("resized", calendar.now)])
+    found = await store.events.list(cluster.uuid, OURS, ALL)
+    assert [(event.cause, event.request_id) for event in found] == [
+        ("asked by alice", "req-1"),
+        ("asked by bob", "req-2"),
+        ("asked by carol", "req-3"),
+        (None, None),
+    ]
+    assert await store.events.list(cluster.uuid, THEIRS, ALL) == []
 
 
 async def test_a_story_ends_a_month_after_its_cluster_and_not_before(
@@ -161,6 +208,9 @@ async def test_a_record_comes_back_as_it_was_added(store: Store, calendar: Calen
     assert [one.request_id for one in rest] == ["req-1", "req-2"]
     with pytest.raises(Invalid):
         await store.audit.list(OURS, Page(marker="first"))
+    for marker in ("2147483648", "9999999999"):  # beyond PostgreSQL's integers
+        with pytest.raises(Invalid, match="was not found"):
+            await store.audit.list(OURS, Page(marker=marker))
 
 
 async def test_the_audit_log_forgets_after_a_year(

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from moorage.model.cluster import Cluster, ClusterStatus, HealthStatus
 from moorage.model.node import Flavor
+from moorage.model.page import Page
 from moorage.model.ports import CaKeys, KeyPair
 from moorage.model.quota import Resource
 from moorage.store import EVERYTHING, Store
@@ -263,6 +264,33 @@ async def test_down_and_up_again(old_url: str, seal: Seal) -> None:
     assert after_rows == before_rows
     web, data = await opened(old_url, seal)
     assert (web.node_count, data.master_count) == (3, 3)
+
+
+async def test_what_was_recorded_is_kept_on_the_way_up_and_down(old_url: str, seal: Seal) -> None:
+    """0003: before it, nobody knew what a request touched, nor an event's request."""
+    await inside(old_url, moved("0002"))
+    before = await inside(old_url, layout)
+
+    def with_history(connection: Connection) -> None:
+        found = sa.MetaData()
+        kept = sa.Table("events", found, autoload_with=connection)
+        line = {"cluster_uuid": WEB, "project_id": "ours", "what": "create", "at": AT, "ok": True}
+        connection.execute(kept.insert().values(kind="request", cause="asked by ada", **line))
+        records = sa.Table("audit", found, autoload_with=connection)
+        who = {"user_id": "u", "user_name": "ada", "project_id": "ours", "address": "::1"}
+        what = {"method": "DELETE", "path": "/v1/clusters/web", "status": 204}
+        connection.execute(records.insert().values(at=AT, request_id="req-1", **who, **what))
+
+    await inside(old_url, with_history)
+    for _ in range(2):
+        store = await Store.open(old_url, seal)
+        (event,) = await store.events.list(WEB, EVERYTHING, Page())
+        (record,) = await store.audit.list(EVERYTHING, Page())
+        await store.close()
+        assert (event.what, event.cause, event.request_id) == ("create", "asked by ada", None)
+        assert (record.request_id, record.status, record.target) == ("req-1", 204, None)
+        await inside(old_url, moved("0002"))
+        assert await inside(old_url, layout) == before
 
 
 async def test_groups_of_one_s_own_can_not_go_down(old_url: str, seal: Seal) -> None:

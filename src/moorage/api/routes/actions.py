@@ -23,11 +23,13 @@ def routes(clusters: ClusterService) -> Router:
         cluster = await clusters.resize(
             asked.who, ident, body.wanted(), allow_zero=allows_zero(asked)
         )
+        asked.target = cluster.uuid
         return as_json(accepted(cluster), 202)
 
     @router.post("/upgrade", status_code=202, response_model=ClusterAccepted)
     async def upgrade_cluster(asked: Asked, ident: str, body: ClusterUpgrade) -> Answer:
         cluster = await clusters.upgrade(asked.who, ident, body.wanted())
+        asked.target = cluster.uuid
         return as_json(accepted(cluster), 202)
 
     return router

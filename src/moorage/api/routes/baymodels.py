@@ -24,6 +24,7 @@ def routes(templates: TemplateService) -> Router:
     @router.post(status_code=201, response_model=BaymodelBody)
     async def create_baymodel(asked: Asked, body: BaymodelCreate) -> Answer:
         template = await templates.create(asked.who, body.wanted())
+        asked.target = template.uuid
         return created(baymodel_body(template, asked.base_url))
 
     @router.get(response_model=BaymodelList, openapi_extra=paged)
@@ -42,11 +43,12 @@ def routes(templates: TemplateService) -> Router:
     @router.patch("/{ident}", response_model=BaymodelBody)
     async def update_baymodel(asked: Asked, ident: str, body: Patch) -> Answer:
         template = await templates.update(asked.who, ident, body.operations())
+        asked.target = template.uuid
         return as_json(baymodel_body(template, asked.base_url))
 
     @router.delete("/{ident}", status_code=204)
     async def delete_baymodel(asked: Asked, ident: str) -> Answer:
-        await templates.delete(asked.who, ident)
+        asked.target = (await templates.delete(asked.who, ident)).uuid
         return nothing()
 
     return router

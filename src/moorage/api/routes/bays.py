@@ -40,6 +40,7 @@ def routes(clusters: ClusterService) -> Router:
             cluster = await clusters.create(asked.who, body.wanted(), allow_zero=False)
         except NotFound as error:  # not what the URL names, but a wrong field
             raise Invalid(error.reason, field="baymodel_id") from None
+        asked.target = cluster.uuid
         if asked.minor < ACCEPTS_AT_ONCE:
             return created(bay_body(cluster, asked.base_url))
         return as_json(accepted(cluster), 202)
@@ -74,13 +75,14 @@ def routes(clusters: ClusterService) -> Router:
         cluster = await clusters.update(
             asked.who, ident, body.operations(), allow_zero=False, rollback=rolls_back(asked)
         )
+        asked.target = cluster.uuid
         if asked.minor < ACCEPTS_AT_ONCE:
             return as_json(bay_body(cluster, asked.base_url))
         return as_json(accepted(cluster), 202)
 
     @router.delete("/{ident}", status_code=204)
     async def delete_bay(asked: Asked, ident: str) -> Answer:
-        await clusters.delete(asked.who, ident)
+        asked.target = (await clusters.delete(asked.who, ident)).uuid
         return nothing()
 
     return router

@@ -15,7 +15,9 @@ def routes(catalogue: Catalogue) -> Router:
 
     @router.post(status_code=201, response_model=OfferBody)
     async def add_offer(asked: Asked, body: OfferCreate) -> Answer:
-        return as_json(offer_body(await catalogue.add(asked.who, body.wanted())), 201)
+        offer = await catalogue.add(asked.who, body.wanted())
+        asked.target = f"{offer.provider}/{offer.kind}/{offer.name}"
+        return as_json(offer_body(offer), 201)
 
     @router.get(response_model=OfferList, openapi_extra=described("kind", "provider"))
     async def list_offers(asked: Asked) -> Answer:
@@ -26,7 +28,8 @@ def routes(catalogue: Catalogue) -> Router:
     @router.delete("/{kind}/{name}", status_code=204, openapi_extra=described("provider"))
     async def remove_offer(asked: Asked, kind: str, name: str) -> Answer:
         query = parameters(asked, "provider")
-        await catalogue.remove(asked.who, kind, name, query.get("provider"))
+        offer = await catalogue.remove(asked.who, kind, name, query.get("provider"))
+        asked.target = f"{offer.provider}/{offer.kind}/{offer.name}"
         return nothing()
 
     return router

@@ -30,6 +30,7 @@ def routes(certificates: CertificateService, clusters: ClusterService) -> Router
             cluster = await clusters.get(asked.who, body.cluster_uuid)
         except NotFound as error:  # not what the URL names, but a wrong field
             raise Invalid(error.reason, field="cluster_uuid") from None
+        asked.target = cluster.uuid
         pem = await certificates.sign(asked.who, cluster.uuid, body.csr)
         shaped = certificate_body(
             cluster.uuid, pem, asked.base_url, csr=body.csr, kind=body.ca_cert_type
@@ -39,6 +40,8 @@ def routes(certificates: CertificateService, clusters: ClusterService) -> Router
     @router.patch("/{ident}", status_code=202, response_model=ClusterAccepted)
     async def rotate_ca(asked: Asked, ident: str) -> Answer:
         """Has no body: the old CA is good until every node has the new one."""
-        return as_json(accepted(await certificates.rotate(asked.who, ident)), 202)
+        cluster = await certificates.rotate(asked.who, ident)
+        asked.target = cluster.uuid
+        return as_json(accepted(cluster), 202)
 
     return router

@@ -33,6 +33,7 @@ def routes(clusters: ClusterService) -> Router:
             cluster = await clusters.create(asked.who, body.wanted(), allow_zero=allows_zero(asked))
         except NotFound as error:  # the template: not what the URL names, but a wrong field
             raise Invalid(error.reason, field="cluster_template_id") from None
+        asked.target = cluster.uuid
         return as_json(accepted(cluster), 202)
 
     @router.get(response_model=ClusterList, openapi_extra=paged)
@@ -70,11 +71,12 @@ def routes(clusters: ClusterService) -> Router:
             allow_zero=allows_zero(asked),
             rollback=rolls_back(asked),
         )
+        asked.target = cluster.uuid
         return as_json(accepted(cluster), 202)
 
     @router.delete("/{ident}", status_code=204)
     async def delete_cluster(asked: Asked, ident: str) -> Answer:
-        await clusters.delete(asked.who, ident)
+        asked.target = (await clusters.delete(asked.who, ident)).uuid
         return nothing()
 
     return router

@@ -15,6 +15,8 @@ def routes(clusters: ClusterService) -> Router:
     @router.patch("/{ident}", status_code=202, response_model=ClusterAccepted)
     async def rotate_credentials(asked: Asked, ident: str) -> Answer:
         """Has no body."""
-        return as_json(accepted(await clusters.rotate_credentials(asked.who, ident)), 202)
+        cluster = await clusters.rotate_credentials(asked.who, ident)
+        asked.target = cluster.uuid
+        return as_json(accepted(cluster), 202)
 
     return router

@@ -26,6 +26,7 @@ def routes(nodegroups: NodeGroupService) -> Router:
     @router.post(status_code=202, response_model=NodeGroupBody)
     async def create_nodegroup(asked: Asked, ident: str, body: NodeGroupCreate) -> Answer:
         cluster, group = await nodegroups.create(asked.who, ident, body.wanted())
+        asked.target = f"{cluster.uuid}/{group.uuid}"
         return as_json(nodegroup_body(cluster, group, asked.base_url), 202)
 
     @router.get(response_model=NodeGroupList, openapi_extra=paged)
@@ -54,11 +55,13 @@ def routes(nodegroups: NodeGroupService) -> Router:
     @router.patch("/{nodegroup}", status_code=202, response_model=NodeGroupBody)
     async def update_nodegroup(asked: Asked, ident: str, nodegroup: str, body: Patch) -> Answer:
         cluster, group = await nodegroups.update(asked.who, ident, nodegroup, body.operations())
+        asked.target = f"{cluster.uuid}/{group.uuid}"
         return as_json(nodegroup_body(cluster, group, asked.base_url), 202)
 
     @router.delete("/{nodegroup}", status_code=204)
     async def delete_nodegroup(asked: Asked, ident: str, nodegroup: str) -> Answer:
-        await nodegroups.delete(asked.who, ident, nodegroup)
+        cluster, group = await nodegroups.delete(asked.who, ident, nodegroup)
+        asked.target = f"{cluster.uuid}/{group.uuid}"
         return nothing()
 
     return router

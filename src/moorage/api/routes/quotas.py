@@ -23,7 +23,9 @@ def routes(quotas: QuotaService) -> Router:
 
     @router.post(status_code=201, response_model=QuotaBody)
     async def create_quota(asked: Asked, body: QuotaCreate) -> Answer:
-        return as_json(quota_body(await quotas.create(asked.who, body.wanted())), 201)
+        quota = await quotas.create(asked.who, body.wanted())
+        asked.target = f"{quota.project_id}/{quota.resource}"
+        return as_json(quota_body(quota), 201)
 
     @router.get(
         response_model=QuotaList,
@@ -44,11 +46,14 @@ def routes(quotas: QuotaService) -> Router:
         asked: Asked, project_id: str, resource: str, body: QuotaUpdate
     ) -> Answer:
         wanted = NewQuota(project_id, resource, body.hard_limit)
-        return as_json(quota_body(await quotas.update(asked.who, wanted)), 202)
+        quota = await quotas.update(asked.who, wanted)
+        asked.target = f"{quota.project_id}/{quota.resource}"
+        return as_json(quota_body(quota), 202)
 
     @router.delete(one, status_code=204)
     async def delete_quota(asked: Asked, project_id: str, resource: str) -> Answer:
         await quotas.delete(asked.who, project_id, resource)
+        asked.target = f"{project_id}/{resource}"
         return nothing()
 
     return router

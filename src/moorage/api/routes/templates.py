@@ -24,6 +24,7 @@ def routes(templates: TemplateService) -> Router:
     @router.post(status_code=201, response_model=TemplateBody)
     async def create_template(asked: Asked, body: TemplateCreate) -> Answer:
         template = await templates.create(asked.who, body.wanted())
+        asked.target = template.uuid
         return created(template_body(template, asked.base_url))
 
     @router.get(response_model=TemplateList, openapi_extra=paged)
@@ -42,11 +43,12 @@ def routes(templates: TemplateService) -> Router:
     @router.patch("/{ident}", response_model=TemplateBody)
     async def update_template(asked: Asked, ident: str, body: Patch) -> Answer:
         template = await templates.update(asked.who, ident, body.operations())
+        asked.target = template.uuid
         return as_json(template_body(template, asked.base_url))
 
     @router.delete("/{ident}", status_code=204)
     async def delete_template(asked: Asked, ident: str) -> Answer:
-        await templates.delete(asked.who, ident)
+        asked.target = (await templates.delete(asked.who, ident)).uuid
         return nothing()
 
     return router

@@ -12,7 +12,10 @@ from moorage.model.event import Event, Record, Service
 
 
 class EventBody(TypedDict):
-    """One line of a cluster's story. `kind`: request, turn or step; `seconds`: how long."""
+    """One line of a cluster's story. `kind`: request, turn or step; `seconds`: how long.
+
+    A request's `request_id` is that of its line in the audit log.
+    """
 
     id: int
     kind: str
@@ -22,6 +25,7 @@ class EventBody(TypedDict):
     seconds: float | None
     cause: str | None
     ok: bool
+    request_id: str | None
 
 
 class EventList(TypedDict):
@@ -30,7 +34,10 @@ class EventList(TypedDict):
 
 
 class RecordBody(TypedDict):
-    """One request that meant to change something. `status` is HTTP's."""
+    """One request that meant to change something. `status` is HTTP's.
+
+    `target`: the uuid of what it touched; of a node group its cluster's before it and a slash.
+    """
 
     id: int
     at: str
@@ -43,6 +50,7 @@ class RecordBody(TypedDict):
     address: str
     status: int
     reason: str | None
+    target: str | None
 
 
 class RecordList(TypedDict):
@@ -80,6 +88,7 @@ def event_list(events: Iterable[Event], following: str | None) -> EventList:
             "seconds": event.seconds,
             "cause": event.cause,
             "ok": event.ok,
+            "request_id": event.request_id,
         }
         for event in events
     ]
@@ -100,6 +109,7 @@ def record_list(records: Iterable[Record], following: str | None) -> RecordList:
             "address": record.address,
             "status": record.status,
             "reason": record.reason,
+            "target": record.target,
         }
         for record in records
     ]
