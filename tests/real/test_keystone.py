@@ -138,6 +138,21 @@ async def test_tokens_of_a_tenant(shared: EmbeddedKeystone, alice: Credentials) 
             await validator.validate(token)
 
 
+async def test_the_role_of_publishers_is_there_to_be_given(
+    shared: EmbeddedKeystone, alice: Credentials
+) -> None:
+    async with KeystoneClient(shared.service()) as ours:
+        validator = KeystoneValidator(ours, cache_seconds=0)
+        for role, may in (("member", False), ("publisher", True)):
+            given = await ensure_tenant(
+                shared.admin(), project="ours", user=alice.username, password=PASSWORD, role=role
+            )
+            async with KeystoneClient(given) as theirs:
+                caller = await validator.validate(await theirs.token())
+            assert caller.may_publish is may
+            assert caller.permission is Permission.MEMBER
+
+
 async def test_a_user_is_deleted(shared: EmbeddedKeystone, alice: Credentials) -> None:
     async with (
         KeystoneClient(shared.service()) as ours,

@@ -29,7 +29,14 @@ from keystone.exception import Conflict, UserNotFound
 from keystone.server.flask.core import initialize_application
 
 from moorage.identity import bounded_cache
-from moorage.identity.home import ADMIN, REGION, SERVICE_PROJECT, SERVICE_USER, KeystoneHome
+from moorage.identity.home import (
+    ADMIN,
+    PUBLISHER,
+    REGION,
+    SERVICE_PROJECT,
+    SERVICE_USER,
+    KeystoneHome,
+)
 
 _PROVIDERS: Any = provider_api.ProviderAPIs
 
@@ -72,6 +79,7 @@ def _digest(home: KeystoneHome, *urls: str) -> str:
     parts = [
         importlib.metadata.version("keystone"),
         *urls,
+        PUBLISHER,
         home.password(ADMIN),
         home.password(SERVICE_USER),
     ]
@@ -131,6 +139,11 @@ class _Bootstrap(Bootstrapper):  # type: ignore[misc]
         self.service_name = "keystone"
         self.public_url = self.internal_url = self.admin_url = url
         self.endpoints: dict[str, str] = {}
+
+    def bootstrap(self) -> None:
+        """Keystone's own roles and users, and the one role of ours beside them."""
+        super().bootstrap()
+        self._ensure_role_exists(PUBLISHER)
 
 
 def _ensure_service_user(password: str, role_id: str) -> None:

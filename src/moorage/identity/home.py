@@ -15,6 +15,8 @@ ADMIN = "admin"
 """The first user, and its project."""
 SERVICE_USER = "moorage"
 """The user by which Moorage validates tokens; its role is `service`, and no other."""
+PUBLISHER = "publisher"
+"""The role that lets a tenant make its cluster templates public or hidden."""
 SERVICE_PROJECT = "service"
 REGION = "RegionOne"
 
