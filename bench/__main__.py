@@ -43,6 +43,7 @@ SCALE = {
     "MOORAGE_QUOTA_CPUS": "-1",
     "MOORAGE_QUOTA_MEMORY_MIB": "-1",
     "MOORAGE_QUOTA_DISK_GIB": "-1",
+    "MOORAGE_QUOTA_TEMPLATES": "-1",
     "MOORAGE_TOKEN_CACHE_SECONDS": "300",
 }
 """Variables of an install that is not to be in its own way."""

@@ -187,7 +187,9 @@ async def _serve(settings: Settings) -> None:
             await store.claims.next_due()
 
         api = create_api(
-            services=open_services(store, catalogue, settings.quotas),
+            services=open_services(
+                store, catalogue, settings.quotas, templates=settings.quota_templates
+            ),
             validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
             ready=ready,
             identity_url=identity_url,

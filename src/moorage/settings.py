@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     quota_cpus: int = Field(default=200, ge=-1)
     quota_memory_mib: int = Field(default=262_144, ge=-1)
     quota_disk_gib: int = Field(default=4_000, ge=-1)
+    quota_templates: int = Field(default=200, ge=-1)
+    """Cluster templates of each project; lists hold all of them."""
     memory_overcommit: float = Field(default=1.0, gt=0)
     """Promised memory may reach this many times the machine's own."""
     heal_seconds: float = Field(default=40.0, gt=0)

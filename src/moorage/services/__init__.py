@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moorage.model.quota import Amounts
+from moorage.model.quota import UNLIMITED, Amounts
 from moorage.services.catalogue import Catalogue
 from moorage.services.certificates import CertificateService
 from moorage.services.clusters import ClusterService
@@ -63,11 +63,16 @@ class Services:
     catalogue: Catalogue
 
 
-def open_services(store: Store, catalogue: Catalogue, defaults: Amounts) -> Services:
-    """The use cases over one store. `defaults`: the quotas of projects without their own."""
+def open_services(
+    store: Store, catalogue: Catalogue, defaults: Amounts, *, templates: int = UNLIMITED
+) -> Services:
+    """The use cases over one store. `defaults`: the quotas of projects without their own.
+
+    `templates`: how many a project may have.
+    """
     clusters = ClusterService(store, catalogue, defaults)
     return Services(
-        templates=TemplateService(store, catalogue),
+        templates=TemplateService(store, catalogue, templates),
         clusters=clusters,
         nodegroups=NodeGroupService(clusters, catalogue),
         certificates=CertificateService(store, clusters),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from moorage.model.caller import Caller, Permission
 from moorage.model.errors import Conflict, Forbidden, Invalid
 from moorage.model.page import Page
+from moorage.model.quota import UNLIMITED
 from moorage.model.template import ClusterTemplate
 from moorage.services import options, patching, rules
 from moorage.services.access import listing, reach, require
@@ -22,15 +23,16 @@ class TemplateService:
     """All methods raise Forbidden for want of a role, and NotFound for what a caller can't see.
 
     `ident` is a uuid or a name (Conflict where a name fits several). An admin reaches
-    every project's templates by uuid.
+    every project's templates by uuid. A project has `most` of them.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, most: int = UNLIMITED) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._most = most
 
     async def create(self, caller: Caller, new: NewTemplate) -> ClusterTemplate:
-        """Raises Invalid. `public` and `hidden` are a publisher's to set."""
+        """Raises Invalid, QuotaExceeded. `public` and `hidden` are a publisher's to set."""
         require(caller, Permission.MEMBER)
         if new.public or new.hidden:
             _require_publisher(caller)
@@ -51,7 +53,7 @@ class TemplateService:
             hidden=new.hidden,
         )
         _refuse_not_offered(template, self._catalogue, shelf)
-        return await self._store.templates.add(template)
+        return await self._store.templates.add(template, self._most)
 
     async def get(self, caller: Caller, ident: str) -> ClusterTemplate:
         require(caller, Permission.READER)

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Text, and_, bindparam, cast, exists, or_, select
 
-from moorage.model.errors import Conflict, NotFound
+from moorage.model.errors import Conflict, NotFound, QuotaExceeded
 from moorage.model.page import Page
+from moorage.model.quota import UNLIMITED
 from moorage.model.template import ClusterTemplate
 from moorage.store.engine import Database
 from moorage.store.ident import the_one
@@ -42,6 +43,12 @@ _LABELS = select(templates.c.uuid, templates.c.labels).where(
 _LOCKED = _ALL.where(templates.c.uuid == bindparam("wanted")).with_for_update()
 _ADD = templates.insert().returning(templates.c.id)
 _CHANGE = templates.update().where(templates.c.uuid == bindparam("wanted"))
+_NTH = (
+    select(templates.c.id)
+    .where(templates.c.project_id == bindparam("project"))
+    .limit(1)
+    .offset(bindparam("before"))
+)
 _REMOVE = templates.delete().where(templates.c.uuid == bindparam("wanted"))
 _IN_USE = select(
     exists().where(
@@ -63,11 +70,16 @@ class Templates:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, template: ClusterTemplate) -> ClusterTemplate:
-        """Store it; the answer has its `id` and `created_at`. Names need not be unique."""
+    async def add(self, template: ClusterTemplate, most: int = UNLIMITED) -> ClusterTemplate:
+        """Store it; the answer has its `id` and `created_at`. Names need not be unique.
+
+        Raises QuotaExceeded where its project has `most` already.
+        """
         stored = dataclasses.replace(template, created_at=Instant.now())
 
         def work(connection: Connection) -> ClusterTemplate:
+            if most != UNLIMITED:
+                _refuse_many(connection, stored.project_id, most)
             return dataclasses.replace(
                 stored, id=connection.execute(_ADD, _values(stored)).scalar_one()
             )
@@ -145,6 +157,14 @@ def _of(scope: Scope, statement: Select[Any]) -> Visible:
     if scope.project_id is None:
         return Visible(_ALL)
     return Visible(statement, {"project": scope.project_id})
+
+
+def _refuse_many(connection: Connection, project_id: str, most: int) -> None:
+    if not most or connection.scalar(_NTH, {"project": project_id, "before": most - 1}) is not None:
+        raise QuotaExceeded(
+            f"The project's quota of {most} cluster templates is used up: delete one first, or ask "
+            "the cloud's operator for more."
+        )
 
 
 def _in_use(connection: Connection, uuid: str) -> bool:

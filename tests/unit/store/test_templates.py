@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
 
-from moorage.model.errors import Conflict, NotFound
+from moorage.model.errors import Conflict, NotFound, QuotaExceeded
 from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Scope, Store
@@ -38,6 +39,23 @@ async def test_who_sees_a_template(store: Store, public: bool, hidden: bool, lis
     assert await store.templates.list(THEIRS, Page()) == ([template] if listed else [])
     assert await store.templates.list(OURS, Page()) == [template]
     assert await store.templates.get(template.uuid, EVERYTHING) == template
+
+
+async def test_a_project_has_so_many_and_no_more(store: Store) -> None:
+    """Also where they are asked for at the same instant; another project's don't count."""
+    await store.templates.add(a_template(project_id="theirs"), 5)
+    asked = (store.templates.add(a_template(name=f"t{number}"), 5) for number in range(8))
+    came = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [one for one in came if isinstance(one, BaseException)]
+    assert [type(one) for one in refused] == [QuotaExceeded] * 3
+    assert "quota of 5 cluster templates is used up: delete one first" in str(refused[0])
+    made = await store.templates.list(OURS, Page())
+    assert len(made) == 5
+    await store.templates.remove(made[0].uuid)
+    await store.templates.add(a_template(), 5)
+    await store.templates.add(a_template())
+    with pytest.raises(QuotaExceeded):
+        await store.templates.add(a_template(project_id="new"), 0)
 
 
 async def test_a_name_that_fits_several_asks_for_the_uuid(store: Store) -> None:
