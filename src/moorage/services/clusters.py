@@ -183,6 +183,12 @@ class ClusterService:
     ) -> Cluster:
         """Raises Invalid, QuotaExceeded, NoRoom; NotFound also for an unknown group."""
         count = rules.node_count(size.node_count, allow_zero=allow_zero)
+        if len(size.nodes_to_remove) > rules.MOST_NODES:
+            raise Invalid(
+                f"nodes_to_remove may name {rules.MOST_NODES} nodes, "
+                f"not {len(size.nodes_to_remove)}.",
+                field="nodes_to_remove",
+            )
 
         def wish(cluster: Cluster) -> Cluster:
             return wishes.resized(cluster, size.group, count, size.nodes_to_remove)

@@ -78,7 +78,7 @@ def _quota(new: NewQuota) -> Quota:
 
 
 def _project(text: str) -> str:
-    project = rules.text(text, "project_id", longest=64)
+    project = rules.line(text, "project_id", longest=64)
     if not project.strip():
         raise Invalid("project_id must not be blank.", field="project_id")
     return project

@@ -218,6 +218,7 @@ async def test_resize(api: Api) -> None:
         ({"node_count": 1, "nodes_to_remove": "worker-0"}, {400}, "nodes_to_remove"),
         ({"node_count": 1, "nodes_to_remove": ["worker-9"]}, {400}, "worker-9"),
         ({"node_count": 1, "nodes_to_remove": [5]}, {400}, "nodes_to_remove.0"),
+        ({"node_count": 1, "nodes_to_remove": ["worker-0"] * 1001}, {400}, "name 1000 nodes"),
         ({"node_count": 1, "nodegroup": "none"}, {400, 404}, "none"),
         ({"node_count": 2, "nodegroup": "default-master"}, {400}, "master"),
         ({"node_count": 1, "more": 1}, {400}, "'more'"),
