@@ -17,7 +17,7 @@ from moorage.providers.local import child
 from moorage.providers.local.slots import SUBIDS
 
 LIFETIME = 120
-"""Seconds after which the maker ends by itself, should nobody be left to end it."""
+"""Seconds after which the maker ends by itself, in any case."""
 
 
 @asynccontextmanager
@@ -28,7 +28,9 @@ async def lent(link: Path, uid: int) -> AsyncIterator[None]:
     """
     ids = ("--reuid", str(uid), "--regid", str(uid), "--clear-groups")
     wait = ("sh", "-c", f"echo; exec sleep {LIFETIME}")
-    async with child.standing(("setpriv", *ids, "unshare", "--user", "--", *wait)) as pid:
+    # It dies with us, for nobody who comes after us knows of it.
+    ends = ("--pdeathsig", "KILL")
+    async with child.standing(("setpriv", *ids, *ends, "unshare", "--user", "--", *wait)) as pid:
         _lend(link, pid, uid)
         try:
             yield
