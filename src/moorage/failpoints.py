@@ -62,6 +62,7 @@ def catalogue(verbs: Iterable[str]) -> list[str]:
 
 
 def arm_store(opened: Store) -> Store:
+    """Wrap the writes of the store."""
     if points := _points():
         points.over_writes(opened._database)
     return opened

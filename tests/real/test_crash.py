@@ -245,8 +245,8 @@ def hold_engine(crash: Crash, uuid: str) -> None:
 
 def files(crash: Crash) -> None:
     """Of the fake COE, which puts files on its nodes: the swarm driver's come with its scripts."""
-    crash.strike()
     body = {"name": "fake", "cluster_template_id": template(crash, "fake", "fake"), "node_count": 1}
+    crash.strike()
     ask(crash, "POST", "/clusters", body, lambda: there(crash, "fake") is not None)
     uuid = there(crash, "fake")["uuid"]
     crash.complete(uuid)
