@@ -8,6 +8,7 @@ share with every other one and with the machine's own programs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,9 +28,11 @@ async def lent(link: Path, uid: int) -> AsyncIterator[None]:
     It lives on in the processes that joined it by then.
     """
     ids = ("--reuid", str(uid), "--regid", str(uid), "--clear-groups")
-    wait = ("sh", "-c", f"echo; exec sleep {LIFETIME}")
-    # It dies with us, for nobody who comes after us knows of it.
+    # It dies with us, for nobody who comes after us knows of it; also where we died before
+    # it had that from the kernel, and init is its parent by now.
     ends = ("--pdeathsig", "KILL")
+    orphan = f'[ "$PPID" = {os.getpid()} ] || exit'
+    wait = ("sh", "-c", f"{orphan}; echo; exec sleep {LIFETIME}")
     async with child.standing(("setpriv", *ids, *ends, "unshare", "--user", "--", *wait)) as pid:
         _lend(link, pid, uid)
         try:
