@@ -26,7 +26,7 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 	@$(BIN)/moorage down --purge --yes --state $(STATE)
 
 ##@ Check it
-.PHONY: test lint unit real bench
+.PHONY: test lint unit real test-slow bench
 test: lint unit real ## Every test: lint and types, then the fast tests, then those on real engines
 
 lint: install ## Style, types and the walls between the rooms
@@ -42,7 +42,12 @@ unit: install clients ## The fast tests, which make nothing on this machine
 real: install clients ## The tests that make real nodes and engines (as root; minutes)
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
-	@echo "==> tests on real engines, one after the other"; $(BIN)/pytest -m real --durations=10
+	@echo "==> tests on real engines, one after the other"; \
+	    $(BIN)/pytest -m "real and not slow" --durations=10
+
+test-slow: install clients ## The tests that take many minutes: kills and power cuts without end (as root)
+	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-slow"; exit 1; }
+	@echo "==> the slow tests"; $(BIN)/pytest -m slow --durations=10
 
 bench: install ## Speed and memory against plain scripts, as a table (docs/performance.md)
 	@command -v wrk >/dev/null || apt-get -qq -y install wrk >/dev/null

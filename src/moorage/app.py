@@ -25,7 +25,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from moorage import log_lines
+from moorage import failpoints, log_lines
 from moorage.api import create_api
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
@@ -69,12 +69,14 @@ def install_id(state: Path) -> str:
 
 def providers(settings: Settings) -> dict[str, NodeProvider]:
     """The installed providers by name. An entry point is called with the settings."""
-    return _plugins("moorage.providers", settings, lambda make: make(settings))
+    return _plugins(
+        "moorage.providers", settings, lambda make: failpoints.arm("provider", make(settings))
+    )
 
 
 def drivers(settings: Settings) -> dict[str, AnyDriver]:
     """The installed drivers by COE. An entry point is called with nothing."""
-    return _plugins("moorage.drivers", settings, lambda make: make())
+    return _plugins("moorage.drivers", settings, lambda make: failpoints.arm("driver", make()))
 
 
 def local_provider(settings: Settings) -> LocalProvider:
@@ -94,7 +96,7 @@ def local_provider(settings: Settings) -> LocalProvider:
     return LocalProvider(
         install=install,
         state=settings.state,
-        network=network,
+        network=failpoints.arm("network", network),
         slots=Slots(taken=taken),
         memory_mib=int(memory * settings.memory_overcommit),
     )
@@ -168,7 +170,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         seal = Seal.load_or_create(settings.seal_file)
-        store = await Store.open(settings.database, seal)
+        store = failpoints.arm_store(await Store.open(settings.database, seal))
         stack.push_async_callback(store.close)
         identity_url, credentials = await stack.enter_async_context(_keystone(settings))
         keystone = await stack.enter_async_context(KeystoneClient(credentials))

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.install import Install
-from tests.real.machine import difference, snapshot
+pytest.register_assert_rewrite("tests.real.crash")
+
+from tests.real.install import Install  # noqa: E402
+from tests.real.machine import difference, snapshot  # noqa: E402
 
 NEEDED = ("runc", "dockerd", "haproxy", "containerd", "nft", "iptables", "tini", "ip", "docker")
 

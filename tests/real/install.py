@@ -146,12 +146,18 @@ class Install:
             "MOORAGE_QUOTA_NODES": "16",
         }
     )
+    keystone: str | None = None
+    """That of another install, at the same port; None: its own, which lives and dies with it."""
 
     @property
     def settings(self) -> Settings:
         return Settings(
             state=self.state, port=self.port, keystone_port=self.keystone_port, heal_seconds=2
         )
+
+    @property
+    def database(self) -> Path:
+        return self.state / "moorage.db"
 
     @property
     def url(self) -> str:
@@ -171,8 +177,10 @@ class Install:
         return done.stdout
 
     def up(self) -> None:
+        keystone = ("--keystone", self.keystone) if self.keystone else ()
         self.moorage(
             *("up", "--port", str(self.port), "--keystone-port", str(self.keystone_port)),
+            *keystone,
             env=self.variables,
         )
 

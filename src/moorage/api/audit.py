@@ -15,6 +15,7 @@ import structlog
 
 from moorage.api.answers import Answer
 from moorage.api.context import CHANGING, Context
+from moorage.model.errors import RetryLater
 from moorage.model.event import Record
 from moorage.services import AuditService
 
@@ -49,6 +50,9 @@ async def record(audit: AuditService, asked: Context, answer: Answer) -> None:
                 target=asked.target,
             )
         )
+    except RetryLater as error:
+        # The line in the log has the rest: a disk that is full gets no traceback on top.
+        _log.warning("not in the audit log", request_id=asked.request_id, reason=error.reason)
     except Exception:
         _log.exception(
             "not in the audit log", request_id=asked.request_id, status=answer.status_code

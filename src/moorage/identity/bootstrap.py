@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import sqlite3
 import sys
 import time
@@ -71,6 +72,9 @@ def application(home: KeystoneHome, *, identity_url: str, container_infra_url: s
         bootstrap.bootstrap()
         _ensure_service_user(home.password(SERVICE_USER), bootstrap.service_role_id)
         _ensure_endpoints("container-infra", "moorage", container_infra_url)
+        # Keystone doesn't wait until its keys are on the disk; a power cut must not leave
+        # the word that they are there, and not them.
+        os.sync()
         home.bootstrapped.write_text(wanted)
     return served
 

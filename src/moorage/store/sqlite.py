@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from moorage.model.errors import Refused, RetryLater
@@ -36,6 +36,21 @@ PRAGMAS = (
     "foreign_keys=ON",
     f"busy_timeout={BUSY_SECONDS * 1000}",
 )
+
+_DAMAGED = ("The database is damaged: stop Moorage, and put its backup back.", 60.0)
+TROUBLES = {
+    sqlite3.SQLITE_BUSY: ("The database is locked by another process.", 1.0),
+    sqlite3.SQLITE_LOCKED: ("The database is locked by another process.", 1.0),
+    sqlite3.SQLITE_FULL: ("The disk that holds the database is full.", 5.0),
+    sqlite3.SQLITE_IOERR: ("The disk that holds the database fails.", 5.0),
+    sqlite3.SQLITE_READONLY: ("The disk that holds the database is read-only.", 5.0),
+    sqlite3.SQLITE_CANTOPEN: ("The database file can't be opened: is its directory there?", 5.0),
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+"""What is the matter, in words, and after how many seconds to try again."""
+PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""What may be over by itself while a server waits to start."""
 
 
 class SqliteDatabase:
@@ -65,14 +80,14 @@ class SqliteDatabase:
         try:
             self._writer = self._engine.connect()
             _transaction(self._writer, migrate)
-        except OperationalError as error:
-            raise _refusal(error) from error
+        except DatabaseError as error:
+            raise _refusal(error, opening=True) from error
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         assert self._reader is not None, "the database is closed"  # noqa: S101
         try:
             return work(self._reader)
-        except OperationalError as error:
+        except DatabaseError as error:
             raise _refusal(error) from error
 
     async def write(
@@ -86,7 +101,7 @@ class SqliteDatabase:
             assert self._writer is not None, "the database is closed"  # noqa: S101
             try:
                 return _transaction(self._writer, work)
-            except OperationalError as error:
+            except DatabaseError as error:
                 raise _refusal(error) from error
 
         def committed(done: asyncio.Future[T]) -> None:
@@ -139,13 +154,16 @@ def _transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
-def _refusal(error: OperationalError) -> Exception:
-    match getattr(error.orig, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return RetryLater("The database is locked by another process.", delay=1.0)
-        case sqlite3.SQLITE_FULL:
-            return RetryLater("The disk that holds the database is full.", delay=10.0)
-        case sqlite3.SQLITE_CANTOPEN:
-            return Refused("The database file can't be opened: does its directory exist?")
-        case _:
-            return error
+def _refusal(error: DatabaseError, *, opening: bool = False) -> Exception:
+    """What SQLite's error means to whoever asked; itself where it is about our statement.
+
+    Whatever it is, no transaction is left half done: SQLite has rolled it back, or
+    SQLAlchemy does.
+    """
+    kind = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # https://sqlite.org/rescode.html
+    if kind not in TROUBLES:
+        return error
+    reason, delay = TROUBLES[kind]
+    if opening and kind not in PASSING:
+        return Refused(reason)
+    return RetryLater(reason, delay=delay)

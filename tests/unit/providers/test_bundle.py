@@ -87,3 +87,44 @@ def test_nothing_of_the_machines_accounts_is_shared() -> None:
     assert set(bundle.etc(SPEC, "")) == {
         *("passwd", "group", "hostname", "hosts", "machine-id", "nsswitch.conf", "resolv.conf")
     }
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, set[str]]]:
+    """What was fsynced, in order, and what lay beside it by then."""
+    seen: list[tuple[str, set[str]]] = []
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen.append((path.name, {p.name for p in path.parent.iterdir()}))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return seen
+
+
+def test_marks_that_are_there_outlive_a_power_cut(
+    tmp_path: Path, synced: list[tuple[str, set[str]]]
+) -> None:
+    place = Place(tmp_path, NodeRef(SPEC.owner, SPEC.name))
+    place.directory.mkdir()
+    place.write(bundle.config(PLACE, SPEC, MARKS))
+    (draft, before), (directory, _) = synced
+    assert (draft, before) == ("config.draft", {"config.draft"})
+    assert directory == place.directory.name
+
+
+def test_a_root_has_its_name_once_its_files_are_on_the_disk(
+    tmp_path: Path, synced: list[tuple[str, set[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "lchown", lambda *_: None)
+    place = Place(tmp_path, NodeRef(SPEC.owner, SPEC.name))
+    place.directory.mkdir()
+    rename = Path.rename
+
+    def renamed(self: Path, target: Path) -> Path:
+        assert {name for name, _ in synced} == bundle.etc(SPEC, "").keys()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    bundle.lay_root(place, SPEC, MARKS, "")
+    assert place.root.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def test_a_cluster_keeps_its_slot_and_another_gets_another(directory: Path, tmp_
     assert slots.of(two) == 1
     assert slots.holds(0, one)
     assert not slots.holds(0, two)
+
+
+def test_a_claim_is_on_the_disk_before_anybody_relies_on_it(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[list[str]] = []
+
+    def names(handle: int) -> list[str]:
+        return [entry.name for entry in Path(f"/proc/self/fd/{handle}").iterdir()]
+
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(names(handle)))
+    Slots(directory, taken=lambda _: False).claim(home(tmp_path, "one"))
+    assert synced == [["0000"]]
 
 
 def test_what_something_else_uses_is_passed_over(directory: Path, tmp_path: Path) -> None:

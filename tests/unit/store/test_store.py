@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DatabaseError
 
-from moorage.model.errors import Refused
+from moorage.model.errors import Refused, RetryLater
 from moorage.model.template import ClusterTemplate
 from moorage.store import EVERYTHING, Store
 from moorage.store.open import open_database
+from moorage.store.sqlite import _refusal
 from moorage.store.tables import metadata
 from moorage.trust.authority import new_ca
 from moorage.trust.seal import Seal
@@ -131,3 +134,22 @@ async def test_closing_twice_is_no_error(url: str, seal: Seal) -> None:
     store = await Store.open(url, seal)
     await store.close()
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "opening", "means"),
+    [
+        (sqlite3.SQLITE_FULL, False, RetryLater),
+        (sqlite3.SQLITE_IOERR_FSYNC, False, RetryLater),
+        (sqlite3.SQLITE_READONLY, False, RetryLater),
+        (sqlite3.SQLITE_CANTOPEN, False, RetryLater),
+        (sqlite3.SQLITE_CANTOPEN, True, Refused),
+        (sqlite3.SQLITE_CORRUPT, False, RetryLater),
+        (sqlite3.SQLITE_CORRUPT, True, Refused),
+        (sqlite3.SQLITE_ERROR, False, DatabaseError),
+    ],
+)
+def test_what_a_disk_in_trouble_means(code: int, opening: bool, means: type[Exception]) -> None:
+    told = sqlite3.OperationalError("disk I/O error")
+    told.sqlite_errorcode = code
+    assert isinstance(_refusal(DatabaseError("", {}, told), opening=opening), means)

@@ -332,3 +332,5 @@ _ACTS: Mapping[str, Callable[[Acts, Step], Awaitable[None]]] = {
     verbs.LEAVE: lambda acts, s: acts._leave(s.node),
     verbs.REMOVE_MEMBER: lambda acts, s: acts._remove(s.node),
 }
+VERBS = frozenset(_ACTS)
+"""Every verb that `perform` knows."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from moorage.model.node import NodeSpec
 from moorage.providers.local import cgroups
-from moorage.providers.local.place import Marks, Place
+from moorage.providers.local.place import Marks, Place, sync
 from moorage.providers.local.slots import SUBIDS, subid
 
 NAMESPACES = ("pid", "network", "mount", "uts", "ipc", "cgroup")
@@ -126,9 +126,10 @@ def _device(major: int, minor: int) -> dict[str, Any]:
 def lay_root(place: Place, spec: NodeSpec, marks: Marks, resolvers: str) -> None:
     """Make the private root of a node that has none. Nothing may be at `place.draft`.
 
-    It is built beside its final place and renamed into it: a root that exists is
-    whole. It is not touched again, for from its first start on it is the tenant's,
-    who may have put a link where we would write.
+    It is built beside its final place and renamed into it once its files are on the disk:
+    a root that exists is whole, after a power cut too (a file system may keep a new name
+    and lose what was written under it). It is not touched again, for from its first start
+    on it is the tenant's, who may have put a link where we would write.
     """
     if place.root.exists():
         return
@@ -144,6 +145,7 @@ def lay_root(place: Place, spec: NodeSpec, marks: Marks, resolvers: str) -> None
         (draft / "etc/alternatives" / name).symlink_to(target)
     for name, text in etc(spec, resolvers).items():
         (draft / "etc" / name).write_text(text)
+        sync(draft / "etc" / name)
     uid = subid(marks.slot)
     for path in (draft, *draft.rglob("*")):
         os.lchown(path, uid, uid)

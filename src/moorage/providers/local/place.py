@@ -116,6 +116,7 @@ class Place:
             file.flush()
             os.fsync(file.fileno())
         draft.rename(self.config)
+        sync(self.directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,15 @@ class Places:
     def owners(self) -> Iterator[str]:
         if self.nodes.exists():
             yield from sorted(entry.name for entry in self.nodes.iterdir())
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or what a directory lists, would outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def promised_mib(places: Places) -> dict[NodeRef, int]:

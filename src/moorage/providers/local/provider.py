@@ -1,12 +1,13 @@
 """LocalProvider: the order in which a node is made and taken away.
 
 Made:        directory -> slot -> marks -> network -> root -> runc create -> cgroup ->
-             link -> runc start -> port
+             link -> port -> runc start
 Taken away:  processes -> cgroups -> link -> root -> (the last node: network, slot) ->
              marks -> directory
 
 Killed after any arrow, the node is still listed by `observe` (as BROKEN or STOPPED),
-and `ensure` or `delete` goes on from there. Choosing a slot and an index, and closing
+and `ensure` or `delete` goes on from there; a node that runs has all that it needs, its
+way in from outside included, for nobody ensures it again. Choosing a slot and an index, and closing
 the network behind the last node, is done by one task a cluster at a time; the slow
 rest runs side by side.
 """
@@ -180,6 +181,8 @@ class LocalProvider:
             init = await self._runc.create(place.container, place.directory)
         cgroups.hand_over(group, subid(marks.slot))
         await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
+        if spec.expose:
+            await self._publish(spec.owner, coming=place)
         await self._runc.start(place.container, place.directory)
 
     async def _delete(self, place: Place) -> Marks | None:
@@ -219,11 +222,11 @@ class LocalProvider:
             await self._network.close(slot)
             self._slots.release(slot, place.home)
 
-    async def _publish(self, owner: str) -> None:
-        """Lead the cluster's port to its first running node that has one to expose."""
+    async def _publish(self, owner: str, *, coming: Place | None = None) -> None:
+        """Lead the cluster's port to its first node that runs, or is `coming`, and exposes one."""
         for place in self._places.all(owner):
             marks, init = place.marks(), self._runc.init(place.container)
-            if marks and marks.expose and _runs(init):
+            if marks and marks.expose and (_runs(init) or place == coming):
                 address = self._network.address(marks.slot, marks.index)
                 await self._network.publish(marks.slot, address, marks.expose)
                 return

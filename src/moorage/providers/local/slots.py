@@ -41,7 +41,7 @@ class Slots:
 
     def claim(self, home: Path) -> int:
         """The slot of the cluster whose directory is `home`, claimed now if it had none."""
-        with self._locked():
+        with self._locked() as directory:
             live = {}
             for slot, owner in self._claims().items():
                 if owner == home:
@@ -53,6 +53,9 @@ class Slots:
             for slot in range(SLOTS):
                 if slot not in live and not self._taken(slot):
                     self._path(slot).symlink_to(home)
+                    # Before anything is marked with it: after a power cut, a marked slot
+                    # that nobody claims would be given out again.
+                    os.fsync(directory)
                     return slot
         raise NoRoom(
             f"all {SLOTS} networks of this machine are in use: delete a cluster, "
@@ -87,8 +90,11 @@ class Slots:
         return {}
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone on this machine. The directory may go while we wait for it: then once more."""
+    def _locked(self) -> Iterator[int]:
+        """Alone on this machine, with a descriptor of the directory.
+
+        It may go while we wait for it: then once more.
+        """
         while True:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -99,7 +105,7 @@ class Slots:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if os.fstat(lock).st_nlink == 0:
                     continue
-                yield
+                yield lock
                 return
             finally:
                 os.close(lock)

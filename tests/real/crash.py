@@ -1,0 +1,250 @@
+"""A Moorage that a test kills at the failpoints it names, and starts again.
+
+The one kill that was asked for is the only way in which the server may end: whoever asks it
+something while it is dead has it revived, and asks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+import urllib.error
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moorage import failpoints
+from moorage.app import install_id
+from moorage.cli import choices, daemon
+from moorage.cli.daemon import Home
+from moorage.cli.failure import Failure
+from moorage.model.quota import Resource
+from tests.real.books import contradictions, imbalance, known, unsound
+from tests.real.install import Answer, Install, Tenant
+
+PATIENCE = 90.0
+LOOK_EVERY = 0.05
+GONE = (OSError, urllib.error.URLError)
+"""What a client sees of a server that dies on it."""
+
+
+@dataclass
+class Crash:
+    """One install with failpoints. `tenant` works in it, `admin` is its administrator."""
+
+    install: Install
+    tenant: Tenant
+    admin: Tenant
+    directory: Path
+    ahead: deque[str] = field(default_factory=deque)
+    """Where it is to be killed next, in order."""
+    struck: list[str] = field(default_factory=list)
+    _planned: list[str] = field(default_factory=list)
+    _server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Bring it up, however often it is killed while it starts.
+
+        After the first time without the command line, which takes as long as the server.
+        """
+        if self._server is None:
+            self.install.up()
+            self.install.down()
+        home = Home(self.install.state)
+        environment = {**choices.environment(), **self.install.variables}
+        while True:
+            self._server = daemon.spawn(home, environment)
+            try:
+                daemon.await_ready(
+                    self._server,
+                    home,
+                    ("127.0.0.1", self.install.port),
+                    seconds=30,
+                    tell=lambda _: None,
+                )
+            except Failure:
+                if not self._was_struck():
+                    raise
+            else:
+                return
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+
+    def plan(self, points: Iterable[str]) -> None:
+        """The next `strike` is at these."""
+        self._planned, self.struck = list(points), []
+
+    def strike(self) -> None:
+        """From now on it is killed, at the first of what is planned."""
+        self.passed()
+        self.ahead = deque(self._planned)
+        self._arm_next()
+
+    def disarm(self) -> None:
+        self.ahead.clear()
+        (self.directory / failpoints.KILL).unlink(missing_ok=True)
+
+    def _arm_next(self) -> None:
+        if self.ahead:
+            draft = self.directory / "draft"
+            draft.write_text(self.ahead[0])
+            draft.rename(self.directory / failpoints.KILL)
+
+    def _was_struck(self) -> bool:
+        """Whether the kill that was asked for has been done; then the next one is asked for."""
+        if not self.ahead or (self.directory / failpoints.KILL).exists():
+            return False
+        self.struck.append(self.ahead.popleft())
+        self._arm_next()
+        return True
+
+    def passed(self) -> list[str]:
+        """The failpoints that were passed since this was asked last."""
+        file = self.directory / failpoints.PASSED
+        lines = file.read_text().splitlines()
+        os.truncate(file, 0)
+        return lines
+
+    def dead(self, seconds: float = 0.0) -> bool:
+        assert self._server is not None
+        if not seconds:
+            return self._server.poll() is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._server.wait(seconds)
+        return self._server.poll() is not None
+
+    def revive(self) -> None:
+        assert self.dead(5), "it doesn't answer, and lives"
+        assert self._was_struck(), f"it died, and not where it was to die\n{self.log_end()}"
+        self.start()
+
+    def stop(self) -> None:
+        """As an operator does; killed on its way out where that was asked for. And start again."""
+        assert self._server is not None
+        self._server.terminate()
+        assert self.dead(20), "it doesn't stop"
+        self._was_struck()
+        self.start()
+
+    def log_end(self) -> str:
+        """What it said last, but for requests that it answered."""
+        said = [line for line in self.install.log().splitlines() if '"status":200' not in line]
+        return "\n".join(said[-15:])
+
+    def attend(self, look: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+        """Until `look` says so, the server revived meanwhile."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.dead():
+                self.revive()
+            try:
+                if look():
+                    return
+            except GONE:
+                self.revive()
+                continue
+            assert time.monotonic() < deadline, f"not {what} within {seconds} s\n{self.log_end()}"
+            time.sleep(LOOK_EVERY)
+
+    def ask(
+        self,
+        who: Tenant,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        done: Callable[[], bool] | None = None,
+    ) -> Answer | None:
+        """One request, asked again where the server died of it.
+
+        None where it died of it and `done` says, afterwards, that the request was done.
+        """
+        died = False
+        while True:
+            try:
+                if died and done is not None and done():
+                    return None
+                return who.ask(method, path, body)
+            except GONE:
+                self.revive()
+                died = True
+
+    def got(self, who: Tenant, path: str) -> Any:
+        """The body of what is there; None where nothing is."""
+        answer = self.ask(who, "GET", path)
+        assert answer is not None
+        assert answer.status in (200, 404), answer
+        return answer.body if answer.status == 200 else None
+
+    def shown(self, uuid: str) -> dict[str, Any]:
+        answer = self.tenant.ask("GET", f"/clusters/{uuid}")
+        assert answer.status == 200, answer
+        body: dict[str, Any] = answer.body
+        return body
+
+    def complete(self, uuid: str, since: int = -1) -> None:
+        """Until it is whole, and was looked at after the event `since`; then the books are right.
+
+        A cluster may be UNHEALTHY for a while; one that failed has failed the test.
+        """
+
+        def look() -> bool:
+            shown = self.shown(uuid)
+            assert not shown["status"].endswith("_FAILED"), (shown, self.log_end())
+            return (
+                shown["status"].endswith("_COMPLETE")
+                and shown["health_status"] == "HEALTHY"
+                and self.last_event(uuid, turn=True) > since
+            )
+
+        self.attend(look, f"complete: {uuid}")
+
+    def events(self, uuid: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        marker = ""
+        while True:
+            answer = self.tenant.ask("GET", f"/clusters/{uuid}/events?limit=1000{marker}")
+            assert answer.status == 200, answer
+            events += answer.body["events"]
+            if not answer.body["next"]:
+                return events
+            marker = f"&marker={events[-1]['id']}"
+
+    def last_event(self, uuid: str, *, turn: bool = False) -> int:
+        events = [e for e in self.events(uuid) if not turn or (e["kind"] == "turn" and e["ok"])]
+        return int(events[-1]["id"]) if events else -1
+
+    def check(self, *gone: str) -> None:
+        """All books balance; `gone` are clusters that were deleted."""
+        deadline = time.monotonic() + 5.0
+        while (found := imbalance(self.install)) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)  # a process that was killed takes its time to go
+        assert found == [], "\n".join(found)
+        assert unsound(self.install) == []
+        clusters = known(self.install)
+        for uuid in [*gone, *(c.uuid for c in clusters)]:
+            told = contradictions(self.events(uuid))
+            assert told == [], "\n".join(told)
+        mine = [cluster.takes for cluster in clusters]
+        stats = self.tenant.ask("GET", "/stats?type=all").body
+        assert stats["clusters"] == sum(takes[Resource.CLUSTER] for takes in mine)
+        assert stats["nodes"] == sum(takes[Resource.NODE] for takes in mine)
+        assert stats["vcpus"] == sum(takes[Resource.CPU] for takes in mine)
+
+    def runc(self, uuid: str, node: str, *argv: str) -> str:
+        root = f"/run/moorage/{install_id(self.install.state)}"
+        done = subprocess.run(
+            ["runc", "--root", root, "exec", f"{uuid}.{node}", *argv],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (argv, done.stderr)
+        return done.stdout.strip()

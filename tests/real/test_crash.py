@@ -1,0 +1,375 @@
+"""The server killed before and after every act: it goes on, and every book balances.
+
+Each operation names the acts at which it is killed, so that together they are all acts that
+there are (`tests/unit/test_failpoints.py` holds it to that, and this module to reaching
+each). An operation is killed at its acts one after the other, in the order in which they are
+passed: killed, started, killed at the next. What is left of them is tried with the operation
+begun anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage import failpoints
+from moorage.app import install_id, lose_node
+from moorage.identity.home import SERVICE_USER, KeystoneHome
+from moorage.model.node import NodeRef
+from moorage.providers.local.runtime import Runc
+from tests.real.books import known
+from tests.real.crash import GONE, Crash
+from tests.real.install import Install
+from tests.real.machine import difference, snapshot
+
+pytestmark = pytest.mark.real
+CLUSTER = "crash"
+
+
+@pytest.fixture(scope="module")
+def crash() -> Iterator[Crash]:
+    """A Moorage with failpoints, and a Keystone that isn't killed with it."""
+    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/var/tmp") as directory:
+        home = Path(directory)
+        home.chmod(0o711)
+        before = snapshot(directory)
+        other = Install(home / "keystone")
+        points = home / "failpoints"
+        points.mkdir()
+        install = Install(home / "state", keystone_port=other.keystone_port)
+        made = None
+        try:
+            other.up()
+            install.keystone = f"http://127.0.0.1:{other.keystone_port}/v3"
+            password = KeystoneHome(other.state).password(SERVICE_USER)
+            install.variables |= {
+                "MOORAGE_KEYSTONE_PASSWORD": password,
+                "MOORAGE_FAKES": "1",
+                failpoints.VARIABLE: str(points),
+            }
+            tenant = replace(other.tenant("red"), install=install)
+            admin = replace(other.admin(), install=install)
+            made = Crash(install, tenant, admin, points)
+            made.start()
+            yield made
+        finally:
+            if made:
+                made.close()
+            install.purge()
+            other.purge()
+        assert difference(before, snapshot(directory)) == {}
+
+
+def template(crash: Crash, name: str, coe: str = "swarm") -> str:
+    answer = crash.tenant.ask("GET", f"/clustertemplates/{name}")
+    return (
+        answer.body["uuid"] if answer.status == 200 else crash.tenant.make_template(name, coe=coe)
+    )
+
+
+def cluster(crash: Crash, *, masters: int = 1) -> str:
+    """The cluster that the operations work on, made with nobody killed."""
+    answer = crash.tenant.ask("GET", f"/clusters/{CLUSTER}")
+    if answer.status == 404:
+        uuid = crash.tenant.create(
+            CLUSTER, template=template(crash, "one"), workers=1, masters=masters
+        )
+    else:
+        uuid = answer.body["uuid"]
+    crash.complete(uuid)
+    return uuid
+
+
+def create(crash: Crash) -> None:
+    delete_now(crash)
+    wanted = {"name": CLUSTER, "cluster_template_id": template(crash, "one"), "node_count": 1}
+    crash.strike()
+    ask(crash, "POST", "/clusters", wanted, lambda: there(crash, CLUSTER) is not None)
+    crash.complete(crash.got(crash.tenant, f"/clusters/{CLUSTER}")["uuid"])
+
+
+def there(crash: Crash, name: str) -> Any:
+    return crash.got(crash.tenant, f"/clusters/{name}")
+
+
+def ask(
+    crash: Crash, method: str, path: str, body: Any = None, done: Callable[[], bool] | None = None
+) -> None:
+    """A request of the tenant's that is accepted, whether the server dies of it or not."""
+    answer = crash.ask(crash.tenant, method, path, body, done=done)
+    assert answer is None or answer.status in (202, 204), answer
+
+
+def delete_now(crash: Crash) -> None:
+    answer = crash.tenant.ask("GET", f"/clusters/{CLUSTER}")
+    if answer.status == 200:
+        crash.tenant.ask("DELETE", f"/clusters/{CLUSTER}")
+        crash.tenant.until_gone(answer.body["uuid"])
+
+
+def delete(crash: Crash) -> None:
+    uuid = cluster(crash)
+    crash.strike()
+    ask(crash, "DELETE", f"/clusters/{uuid}", None, lambda: there(crash, CLUSTER) is None)
+    crash.attend(
+        lambda: crash.tenant.ask("GET", f"/clusters/{uuid}").status == 404, f"gone: {uuid}"
+    )
+    crash.check(uuid)
+
+
+def resize(crash: Crash) -> None:
+    """Up, and down again."""
+    uuid = cluster(crash)
+    crash.strike()
+    for count in (2, 1):
+        since = last_event(crash, uuid)
+        patch = [{"op": "replace", "path": "/node_count", "value": count}]
+        ask(crash, "PATCH", f"/clusters/{uuid}", patch)
+        crash.complete(uuid, since)
+    assert crash.shown(uuid)["node_count"] == 1
+
+
+def upgrade(crash: Crash) -> None:
+    uuid = cluster(crash)
+    templates = [template(crash, name) for name in ("one", "two")]
+    templates.remove(crash.shown(uuid)["cluster_template_id"])
+    crash.strike()
+    since = last_event(crash, uuid)
+    ask(crash, "POST", f"/clusters/{uuid}/actions/upgrade", {"cluster_template": templates[0]})
+    crash.complete(uuid, since)
+    assert crash.shown(uuid)["cluster_template_id"] == templates[0]
+
+
+def heal(crash: Crash) -> None:
+    """A worker that stops, and one that is lost with its disk."""
+    uuid = cluster(crash)
+    crash.strike()
+    since = last_event(crash, uuid)
+    init = Runc(install_id(crash.install.state)).init(f"{uuid}.worker-0")
+    assert init
+    os.kill(init.pid, signal.SIGKILL)
+    crash.complete(uuid, since)
+    since = last_event(crash, uuid)
+    asyncio.run(lose_node(crash.install.settings, NodeRef(uuid, "worker-0")))
+    crash.complete(uuid, since)
+
+
+def last_event(crash: Crash, uuid: str) -> int:
+    while True:
+        with contextlib.suppress(*GONE):
+            return crash.last_event(uuid)
+        crash.revive()
+
+
+def rotate(crash: Crash) -> None:
+    uuid = cluster(crash)
+    crash.strike()
+    since = last_event(crash, uuid)
+    ask(crash, "PATCH", f"/certificates/{uuid}")
+    crash.complete(uuid, since)
+    since = last_event(crash, uuid)
+    (before,) = known(crash.install)
+    ask(
+        *(crash, "PATCH", f"/credentials/{uuid}", None),
+        lambda: known(crash.install)[0].credentials > before.credentials,
+    )
+    crash.complete(uuid, since)
+
+
+def managers(crash: Crash) -> None:
+    """What a tenant does to its managers: one master demoted, one worker promoted, and gone."""
+    uuid = cluster(crash)
+    patch = [{"op": "replace", "path": "/node_count", "value": 2}]
+    crash.tenant.ask("PATCH", f"/clusters/{uuid}", patch)
+    crash.complete(uuid, crash.last_event(uuid))
+    host = f"{CLUSTER}-"
+    crash.runc(uuid, "master-0", "docker", "node", "promote", f"{host}worker-1")
+    crash.strike()
+    since = last_event(crash, uuid)
+    demote = f"until docker node demote {host}master-0; do sleep 0.1; done"  # it takes its time
+    crash.runc(uuid, "worker-1", "timeout", "10", "sh", "-c", demote)
+    crash.complete(uuid, since)
+    since = last_event(crash, uuid)
+    patch = [{"op": "replace", "path": "/node_count", "value": 1}]
+    ask(crash, "PATCH", f"/clusters/{uuid}", patch)
+    crash.complete(uuid, since)
+
+
+def quorum(crash: Crash) -> None:
+    """Two of three masters are lost with their disks: the other can't decide alone."""
+    delete_now(crash)
+    uuid = cluster(crash, masters=3)
+    crash.strike()
+    since = last_event(crash, uuid)
+    for master in ("master-1", "master-2"):
+        asyncio.run(lose_node(crash.install.settings, NodeRef(uuid, master)))
+    crash.complete(uuid, since)
+    crash.disarm()
+    crash.check()
+    delete_now(crash)
+
+
+def hang(crash: Crash) -> None:
+    """A turn that lasts, because an engine does not answer: its lease is renewed."""
+    uuid = cluster(crash)
+    crash.strike()
+    since = last_event(crash, uuid)
+    hold_engine(crash, uuid)
+    crash.complete(uuid, since)
+
+
+def stop(crash: Crash) -> None:
+    """Moorage is stopped while a turn lasts: its claim is given back."""
+    uuid = cluster(crash)
+    crash.strike()
+    since = last_event(crash, uuid)
+    hold_engine(crash, uuid)
+    crash.attend(lambda: "before driver.start-engine" in crash.passed(), "healing", 60)
+    crash.stop()
+    crash.complete(uuid, since)
+
+
+def hold_engine(crash: Crash, uuid: str) -> None:
+    pid = crash.runc(uuid, "worker-0", "pgrep", "-x", "dockerd")
+    crash.runc(uuid, "worker-0", "kill", "-STOP", pid)
+
+
+def files(crash: Crash) -> None:
+    """Of the fake COE, which puts files on its nodes: the swarm driver's come with its scripts."""
+    body = {"name": "fake", "cluster_template_id": template(crash, "fake", "fake"), "node_count": 1}
+    crash.strike()
+    ask(crash, "POST", "/clusters", body, lambda: there(crash, "fake") is not None)
+    uuid = there(crash, "fake")["uuid"]
+    crash.complete(uuid)
+    crash.disarm()
+    crash.tenant.ask("DELETE", f"/clusters/{uuid}")
+    crash.tenant.until_gone(uuid)
+    crash.check(uuid)
+
+
+def administer(crash: Crash) -> None:
+    """What is written without a cluster: once, whether the server died before it or after."""
+    crash.strike()
+    admin = crash.admin
+
+    def change(method: str, path: str, body: Any, shows: str, what: Any) -> None:
+        """Ask for it, once it is done; `shows` is the path that shows `what` then."""
+
+        def done() -> bool:
+            return bool(what(crash.got(admin, shows)))
+
+        answer = crash.ask(admin, method, path, body, done=done)
+        assert answer is None or answer.status < 300, answer
+        assert done(), (method, path)
+
+    path = f"/quotas/{'a' * 32}/Node"
+    quota = {"project_id": "a" * 32, "resource": "Node", "hard_limit": 3}
+    change("POST", "/quotas", quota, path, lambda seen: seen["hard_limit"] == 3)
+    change("PATCH", path, {"hard_limit": 4}, path, lambda seen: seen["hard_limit"] == 4)
+    change("DELETE", path, None, path, lambda seen: seen["id"] is None)
+
+    def offered(seen: Any) -> bool:
+        return any(each["name"] == "mine" for each in seen["catalogue"])
+
+    offers = "/catalogue?kind=keypair"
+    offer = {"kind": "keypair", "name": "mine"}
+    change("POST", "/catalogue", offer, offers, offered)
+    change("DELETE", "/catalogue/keypair/mine", None, offers, lambda seen: not offered(seen))
+
+    path = "/clustertemplates/brief"
+    made = {"name": "brief", "coe": "swarm", "flavor_id": "tiny", "master_flavor_id": "tiny"}
+    labelled = [{"op": "replace", "path": "/labels", "value": {"a": "b"}}]
+    change("POST", "/clustertemplates", made, path, lambda seen: seen)
+    change("PATCH", path, labelled, path, lambda seen: seen["labels"] == {"a": "b"})
+    change("DELETE", path, None, path, lambda seen: seen is None)
+
+
+Operation = Callable[[Crash], None]
+
+
+@dataclass(frozen=True)
+class Killed:
+    operation: Operation
+    at: str
+    """The acts before and after each of which it is killed."""
+    slow: bool = False
+
+
+OPERATIONS = (
+    Killed(
+        administer,
+        "audit.add claims.break_all heartbeats.beat quotas.add quotas.change quotas.remove"
+        " offers.add offers.remove templates.add templates.change templates.remove",
+    ),
+    Killed(
+        create,
+        "clusters.add claims.take provider.observe driver.observe provider.room_for"
+        " provider.ensure network.open network.attach network.publish host.run"
+        " driver.start-engine driver.init-swarm driver.join driver.label-node claims.apply",
+    ),
+    Killed(
+        resize,
+        "clusters.want driver.drain driver.leave driver.remove-member provider.delete"
+        " network.detach",
+    ),
+    Killed(upgrade, "driver.await-member driver.activate"),
+    Killed(heal, "claims.hasten"),
+    Killed(rotate, "driver.trust driver.rotate-tokens"),
+    Killed(managers, "driver.promote driver.demote", slow=True),
+    Killed(quorum, "driver.force-new-cluster", slow=True),
+    Killed(hang, "claims.renew", slow=True),
+    Killed(stop, "claims.release", slow=True),
+    Killed(files, "host.put"),
+    Killed(delete, "network.close claims.remove"),
+)
+
+
+@pytest.mark.parametrize(
+    "killed",
+    [
+        pytest.param(
+            killed, id=killed.operation.__name__, marks=[pytest.mark.slow] if killed.slow else []
+        )
+        for killed in OPERATIONS
+    ],
+)
+def test_killed_before_and_after_each_act(crash: Crash, killed: Killed) -> None:
+    left = [f"{when} {act}" for act in killed.at.split() for when in ("before", "after")]
+    while left:
+        crash.plan(left)
+        try:
+            killed.operation(crash)
+        finally:
+            crash.disarm()
+        crash.check()
+        assert crash.struck, f"{left[0]} is never reached"
+        left = [point for point in left if point not in crash.struck]
+
+
+AT_ITS_OWN_TIME = {"heartbeats.beat", "claims.renew", "claims.hasten"}
+"""Acts that an operation passes or not, as the clock has it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", OPERATIONS, ids=lambda killed: killed.operation.__name__)
+def test_killed_at_each_failpoint_that_it_passes(crash: Crash, killed: Killed) -> None:
+    """One at a time, with the operation begun anew for each."""
+    crash.plan([])
+    killed.operation(crash)
+    for point in dict.fromkeys(crash.passed()):
+        crash.plan([point])
+        try:
+            killed.operation(crash)
+        finally:
+            crash.disarm()
+        crash.check()
+        assert crash.struck == [point] or point.split()[1] in AT_ITS_OWN_TIME
