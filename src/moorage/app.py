@@ -37,6 +37,7 @@ from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
 from moorage.networks import LocalNetwork
+from moorage.planning.healing import Limits
 from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
 from moorage.providers.local.runtime import Runc
@@ -179,7 +180,8 @@ async def _serve(settings: Settings) -> None:
             if isinstance(driver, Closes):
                 stack.push_async_callback(driver.aclose)
         catalogue = Catalogue(FLAVORS, known, found, settings.provider, store.offers)
-        world = World(known, found, ClusterAuthority, settings.heal_seconds)
+        limits = Limits(settings.heal_replacements, window=settings.heal_window_seconds)
+        world = World(known, found, ClusterAuthority, settings.heal_seconds, healing=limits)
         # Other processes may work on a PostgreSQL: then claims that are there may be theirs.
         conductor = Conductor(store, world, alone=settings.database.startswith("sqlite"))
 
@@ -190,7 +192,11 @@ async def _serve(settings: Settings) -> None:
 
         api = create_api(
             services=open_services(
-                store, catalogue, settings.quotas, templates=settings.quota_templates
+                store,
+                catalogue,
+                settings.quotas,
+                templates=settings.quota_templates,
+                heal_seconds=settings.heal_seconds,
             ),
             validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
             ready=ready,

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     """Promised memory may reach this many times the machine's own."""
     heal_seconds: float = Field(default=40.0, gt=0)
     """How often a cluster with nothing to do is looked at; lost nodes are noticed at once."""
+    heal_replacements: int = Field(default=3, ge=1)
+    """Nodes of one cluster (or a quarter of them, if that is more) that healing replaces
+    within `heal_window_seconds`; then it is on hold until that time has passed."""
+    heal_window_seconds: float = Field(default=1800.0, gt=0)
 
     fakes: bool = False
     """Offer the fake provider and COE as well: for tests and benchmarks."""

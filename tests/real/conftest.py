@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -28,16 +29,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         pytest.exit(f"tests marked `real` need {', '.join(lacking)}: see `make test`", 2)
 
 
-@pytest.fixture(scope="module")
-def install() -> Iterator[Install]:
-    """A Moorage that is up, for the tests of a module; nothing of it is left afterwards."""
+@contextlib.contextmanager
+def fresh_install() -> Iterator[Install]:
+    """A Moorage that is not up yet; nothing of it may be left afterwards."""
     with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/var/tmp") as directory:
         Path(directory).chmod(0o711)
         before = snapshot(directory)
         made = Install(Path(directory) / "state")
         try:
-            made.up()
             yield made
         finally:
             made.purge()
         assert difference(before, snapshot(directory)) == {}
+
+
+@pytest.fixture(scope="module")
+def install() -> Iterator[Install]:
+    """A Moorage that is up, for the tests of a module; nothing of it is left afterwards."""
+    with fresh_install() as made:
+        made.up()
+        yield made

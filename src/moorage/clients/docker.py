@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -29,7 +27,9 @@ from typing import Any
 import aiodocker
 import aiohttp
 
-from moorage.clients.docker_session import Answer, Docker, Session, Untrusted
+from moorage.clients.docker_errors import EngineRefused, EngineSilent, Untrusted, what_of
+from moorage.clients.docker_events import Ear, Filters
+from moorage.clients.docker_session import Answer, Docker, Session
 from moorage.clients.docker_wire import (
     EngineInfo,
     JoinTokens,
@@ -39,28 +39,16 @@ from moorage.clients.docker_wire import (
     TaskList,
     plain,
 )
-from moorage.model.errors import RetryLater
 from moorage.model.ports import Authority
 
 PORT = 2376
 SWARM_PORT = 2377
 CLUSTERS = 64
+__all__ = ["PORT", "Engine", "EnginePool", "EngineRefused", "EngineSilent"]
 UNREACHABLE = 900
 """aiodocker's status for an engine that it got no answer from."""
 OUT_OF_SEQUENCE = "out of sequence"
 """What an engine says (with a 500) of an update that another one overtook."""
-
-
-class EngineSilent(RetryLater):
-    """No answer that could be believed."""
-
-
-class EngineRefused(RetryLater):
-    """The engine answered with an error; `status` is HTTP's."""
-
-    def __init__(self, reason: str, *, status: int) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class EnginePool:
@@ -312,6 +300,13 @@ class Engine:
         async with self._asking(30.0) as docker:
             await docker.swarm.leave(force=True)
 
+    async def listen(self, filters: Filters) -> Ear:
+        """An open ear on the events that `filters` chooses, on a connection of its own."""
+        with self._pool.session(self._owner, self._authority) as session:
+            ear = Ear(str(self), self.address, self._pool.port, session.tls, filters)
+        await ear.open()
+        return ear
+
     @asynccontextmanager
     async def _asking(self, timeout: float, *, anew: bool = False) -> AsyncIterator[Docker]:
         """aiodocker's client, and its errors turned into ours. `anew`: asks for the version too."""
@@ -349,24 +344,4 @@ class Engine:
 
     def _silent(self, docker: aiodocker.Docker, error: BaseException) -> EngineSilent:
         docker.api_version = "auto"  # whoever answers next may be another engine
-        return EngineSilent(f"{self} {_what(error)}")
-
-
-def _what(error: BaseException) -> str:
-    """What happened to a connection, as the end of a sentence that begins with the engine."""
-    cause = getattr(error, "os_error", None) or error.__cause__ or error
-    what = f"can't be understood ({type(cause).__name__})"
-    match cause:
-        case Untrusted():
-            what = str(cause)
-        case ssl.SSLCertVerificationError():
-            what = f"shows a certificate that is not its own: {plain(cause.verify_message, 100)}"
-        case ssl.SSLError():
-            what = f"broke off the TLS handshake: {plain(cause.reason or 'no reason', 100)}"
-        case ConnectionRefusedError():
-            what = "refused the connection"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError() | BrokenPipeError():
-            what = "closed the connection"
-        case OSError() if cause.errno:
-            what = f"can't be reached: {os.strerror(cause.errno)}"
-    return what
+        return EngineSilent(f"{self} {what_of(error)}")

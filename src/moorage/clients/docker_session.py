@@ -18,6 +18,7 @@ import aiodocker
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from moorage.clients.docker_errors import Untrusted
 from moorage.clients.docker_wire import plain
 from moorage.model.ports import Authority, KeyPair
 
@@ -38,10 +39,6 @@ MOST_QUEUED = 16
 """Answers on one connection that nobody has taken yet. An honest engine gives one a question."""
 RENEW_SECONDS = 3600.0
 """Long before a client certificate ends."""
-
-
-class Untrusted(aiohttp.ClientError):
-    """An answer that no Docker Engine gives."""
 
 
 class Wire(ResponseHandler):

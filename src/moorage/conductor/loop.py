@@ -23,10 +23,12 @@ from time import monotonic
 
 import structlog
 
+from moorage.conductor.ears import Ears
 from moorage.conductor.turn import Tried, Turn
 from moorage.conductor.watch import Watch
 from moorage.conductor.world import World
 from moorage.model.errors import NotFound, RetryLater
+from moorage.model.ports import Hears
 from moorage.store import EVERYTHING, Claim, LostClaim, Store
 
 log = structlog.get_logger(__name__)
@@ -76,6 +78,7 @@ class Conductor:
         self._slots = asyncio.Semaphore(turns)
         self._running: dict[str, _Running] = {}
         self._tried = Tried()
+        self._ears = Ears(self._changed)
         self._stopping = asyncio.Event()
 
     @property
@@ -91,6 +94,8 @@ class Conductor:
         """Conduct. When it returns or is cancelled, it holds no claim and runs no task."""
         if self._alone and (broken := await self._store.claims.break_all()):
             log.info("claims of a conductor that died are free again", count=broken)
+        # What is written of them was seen by another process, before whatever ended it.
+        await self._store.claims.hasten_all()
         watch = Watch(self._world.providers, self._changed)
         parts = [
             asyncio.create_task(self._stopping.wait()),
@@ -110,6 +115,7 @@ class Conductor:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
             await self._wind_down(grace)
+            await self._ears.aclose()
 
     async def _dispatch(self) -> None:
         while True:
@@ -185,10 +191,19 @@ class Conductor:
         except Exception:
             said.exception("internal error in the turn itself")
         else:
+            self._listen(turn, vain=end.idle)
             speak = said.debug if end.idle else said.info
             speak(end.sentence, seconds=round(monotonic() - began, 3))
             return not end.troubled
         return False
+
+    def _listen(self, turn: Turn, *, vain: bool) -> None:
+        """Have the engines of a cluster that is whole tell of trouble."""
+        driver = self._world.drivers.get(turn.cluster.coe)
+        if turn.whole and isinstance(driver, Hears):
+            self._ears.heed(driver, turn.spec, turn.nodes, vain=vain)
+        else:
+            self._ears.forget(turn.cluster.uuid)
 
     async def _renew(self, running: _Running) -> None:
         while True:

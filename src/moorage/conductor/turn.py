@@ -1,11 +1,12 @@
 """One turn: look at a cluster, decide, act, write one sentence down.
 
-    observe -> plan -> execute -> settle -> apply
+    observe -> plan -> note -> execute -> settle -> apply
 
 A turn carries nothing over to the next but what stands in the row and in the world: it
 may be cut off anywhere, and the next one goes on from what it finds. Looking and acting
 happen with no transaction open; the one write at the end is fenced by the claim, so that
-a turn that has lost its claim changes nothing in the store.
+a turn that has lost its claim changes nothing in the store. Only trouble that was seen is
+written down before it is acted on (`note`), since to heal it may take a minute.
 
 A cluster that is to go needs no driver: its nodes are deleted side by side, and once none
 is seen any more its row is removed, in one turn where nothing stands in the way.
@@ -26,12 +27,12 @@ import structlog
 from moorage.conductor.execute import attempt, execute
 from moorage.conductor.world import World
 from moorage.model import plan
-from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus
+from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus, Health, HealthStatus
 from moorage.model.event import Event, EventKind
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode
 from moorage.model.plan import Step, as_text
 from moorage.model.ports import HasRoom, Member, Observed
-from moorage.planning import rolling
+from moorage.planning import healing, rolling
 from moorage.planning.groups import gone_back, settled_groups
 from moorage.planning.nodes import node_steps
 from moorage.planning.order import ordered
@@ -57,6 +58,8 @@ class Ledger(Protocol):
     async def apply(
         self, claim: Claim, cluster: Cluster, due_in: float, events: Sequence[Event]
     ) -> bool: ...
+
+    async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event]) -> None: ...
 
     async def remove(self, claim: Claim, events: Sequence[Event]) -> None: ...
 
@@ -114,10 +117,14 @@ class Turn:
         self.members: dict[str, Member] = {}
         self.seen: Any = None
         """The driver's own kind of Observed; None until the world was seen."""
+        self.seen_at: datetime.datetime | None = None
         self.steps: list[Step] = []
         self.old: tuple[str, ...] = ()
         self.held: tuple[str, ...] = ()
+        self.admitted = healing.Admitted([])
         self.outcomes: list[Outcome] = []
+        self.whole = False
+        """Whether it ended with the cluster seen and complete, though it may have to heal."""
 
     async def take(self) -> End:
         """The turn itself. Raises LostClaim, and whatever the store raises."""
@@ -132,6 +139,7 @@ class Turn:
             and await self._get("plan", self._plan)
             and await self._get("room", self._ask_for_room)
         ):
+            await self._note()
             self.outcomes = await self._execute()
         undone = await self._undo() if refused(self.cluster, self.outcomes) else None
         found = self._findings(undone=undone)
@@ -180,6 +188,12 @@ class Turn:
             if node.state is NodeState.RUNNING
         }
         self.seen = await driver.observe(self.spec, self.nodes, self.members)
+        self.seen_at = self.world.now()
+        remembered = healing.remembered(
+            cluster.healing, self.seen, list(self.wanted), self.world.healing, self.seen_at
+        )
+        self.cluster = replace(cluster, healing=remembered)
+        self.spec = replace(self.spec, strikes=remembered.counts)
 
     async def _plan(self) -> None:
         rolled = rolling.plan(
@@ -189,7 +203,18 @@ class Turn:
             batch_size=self.cluster.batch_size,
         )
         ordered(rolled.steps)  # a plan without an order is a bug of the planner: say so now
-        self.spec, self.steps, self.old = rolled.cluster, rolled.steps, rolled.old
+        self.admitted = healing.admitted(
+            self.cluster,
+            rolled.steps,
+            self.seen,
+            list(self.wanted),
+            limits=self.world.healing,
+            now=self.world.now(),
+        )
+        if notes := self.admitted.notes:
+            reasons = {**self.seen.health.reasons, **notes}
+            self.seen = replace(self.seen, health=Health(HealthStatus.UNHEALTHY, reasons))
+        self.spec, self.steps, self.old = rolled.cluster, self.admitted.steps, rolled.old
         self.held = rolled.held
 
     async def _ask_for_room(self) -> None:
@@ -199,6 +224,19 @@ class Turn:
             new = [spec for name, spec in self.wanted.items() if name in made - self.nodes.keys()]
             if new:
                 await provider.room_for(new)
+
+    async def _note(self) -> None:
+        """Write down what is wrong before it is acted on, and as an event where it is news."""
+        before, health = self.claim.cluster.health, self.seen.health
+        if not self.steps or not self.claim.cluster.status.complete or health == before:
+            return
+        new = {name: why for name, why in health.reasons.items() if before.reasons.get(name) != why}
+        said = [f"{name}: {why}" for name, why in sorted(new.items())]
+        event = Event(
+            EventKind.TURN, f"seen: {'; '.join(said)}", self.world.now(), turn=self.id, ok=False
+        )
+        cluster = replace(self.cluster, health=health, seen_at=self.seen_at)
+        await self.ledger.note(self.claim, cluster, [event] if said else [])
 
     async def _execute(self) -> list[Outcome]:
         outcomes = await execute(self.steps, self._perform, turn=self.id, halt=self.halt)
@@ -240,6 +278,8 @@ class Turn:
             again=done and self.tried.knows(self.cluster.uuid, as_text(self.steps)),
             undone=undone,
             held=self.held,
+            withheld="; ".join(self.admitted.notes.values()),
+            more_in=self.admitted.due_in,
         )
 
     def _remember(self, found: Findings) -> None:
@@ -257,6 +297,9 @@ class Turn:
             attempts=verdict.attempts,
             rotation=verdict.rotation,
         )
+        if self.seen_at is not None:
+            done = healing.counted_in(self.cluster, self.outcomes, self.seen, self.seen_at)
+            cluster = replace(cluster, seen_at=self.seen_at, healing=done)
         if verdict.status.complete or (self.held and found.as_wanted):
             cluster = replace(cluster, deadline=None, fallback=None)
         if self.seen is not None and not cluster.status.deleting:
@@ -273,6 +316,7 @@ class Turn:
         if verdict.back:
             cluster = gone_back(cluster, self.world.now())
         events = () if verdict.idle else self._events(verdict.sentence, ok=not verdict.troubled)
+        self.whole = self.seen_at is not None and verdict.status.complete
         if await self.ledger.apply(self.claim, cluster, verdict.due_in, events):
             return End(verdict.sentence, verdict.idle, verdict.troubled)
         return End(f"{verdict.sentence}; something else is wanted by now")

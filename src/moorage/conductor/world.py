@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from moorage.model.cluster import Cluster, ClusterSpec, spec_of
 from moorage.model.errors import RetryLater
 from moorage.model.ports import AnyDriver, Authority, CaKeys, NodeProvider
+from moorage.planning.healing import Limits
 
 T = TypeVar("T")
 MISSING_DELAY = 10.0
@@ -25,7 +26,8 @@ def utc_now() -> datetime.datetime:
 class World:
     """The plugins by name, and where time and chance come from.
 
-    `heal_seconds` is how often a cluster with nothing to do is looked at.
+    `heal_seconds` is how often a cluster with nothing to do is looked at; `healing` bounds how
+    much of it is replaced.
     """
 
     drivers: Mapping[str, AnyDriver]
@@ -34,6 +36,7 @@ class World:
     heal_seconds: float = 15.0
     now: Callable[[], datetime.datetime] = utc_now
     jitter: Callable[[], float] = random.random
+    healing: Limits = field(default_factory=Limits)
 
     def driver(self, cluster: Cluster) -> AnyDriver:
         return _found(self.drivers, cluster.coe, "driver for the COE")

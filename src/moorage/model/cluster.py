@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from moorage.model.healing import Healing
 from moorage.model.node import Flavor, Role
 from moorage.model.nodegroup import NodeGroup, Taint
 from moorage.model.quota import Amounts, Resource
@@ -95,6 +96,9 @@ class Cluster:
     coe_version: str | None = None
     container_version: str | None = None
     attempts: int = 0
+    seen_at: datetime.datetime | None = None
+    """When its driver last looked at it: `health` is of that time."""
+    healing: Healing = field(default_factory=Healing)
     id: int = 0
     """The store's own row number: the default order of lists. 0 until stored."""
 
@@ -191,6 +195,8 @@ class ClusterSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     credentials: int = 0
     attempts: int = 0
+    strikes: Mapping[str, int] = field(default_factory=dict)
+    """By node that fails: the number of times in a row that it was seen so (planning/healing)."""
     renewing: frozenset[str] = frozenset()
 
     def of(self, role: Role) -> list[str]:
@@ -223,4 +229,5 @@ def spec_of(cluster: Cluster, authority: Authority) -> ClusterSpec:
         labels=cluster.labels,
         credentials=cluster.credentials,
         attempts=cluster.attempts,
+        strikes=cluster.healing.counts,
     )

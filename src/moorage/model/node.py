@@ -70,7 +70,8 @@ class ObservedNode:
 
     `address` is its IPv4 address within the cluster, reachable from the conductor.
     `endpoint` is the `host:port` under which clients outside reach `NodeSpec.expose`.
-    `reason` says why the state is not RUNNING.
+    `reason` says why the state is not RUNNING, or what is wrong with a node that runs;
+    `mendable`: `ensure` puts that right, without an end to what runs there.
     """
 
     ref: NodeRef
@@ -81,6 +82,7 @@ class ObservedNode:
     reason: str = ""
     revision: str = ""
     """As in the NodeSpec that it was made by; empty where that is not known."""
+    mendable: bool = False
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ optional, and having one is the capability (`isinstance(provider, Watches)`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -84,11 +84,13 @@ Members = Mapping[str, Member]
 class Observed:
     """What a driver saw; each driver adds fields of its own in a subclass.
 
-    `nodes` are the provider's nodes, by name, whatever their state.
+    `nodes` are the provider's nodes, by name, whatever their state. `failing`: those that
+    run and are of no use, so that they may have to be replaced in the end.
     """
 
     nodes: Mapping[str, ObservedNode]
     health: Health = field(default_factory=Health)
+    failing: frozenset[str] = frozenset()
     api_address: str | None = None
     coe_version: str | None = None
     container_version: str | None = None
@@ -200,6 +202,10 @@ class NodeNetwork(Protocol):
         """Give the network namespace of `pid` its `eth0` on the segment."""
         ...
 
+    def attached(self, slot: int, index: int) -> bool:
+        """Whether the node's link is there, on its segment, and carries anything."""
+        ...
+
     async def detach(self, slot: int, index: int) -> None: ...
 
     async def publish(self, slot: int, address: str, port: int) -> None:
@@ -232,6 +238,22 @@ class Watches(Protocol):
 
     def changes(self) -> AsyncIterator[str]:
         """The owner of each node that changed, as it happens. A hint, no guarantee."""
+        ...
+
+
+@runtime_checkable
+class Hears(Protocol):
+    """A driver whose engines tell by themselves that something may have happened."""
+
+    def changes(
+        self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode]
+    ) -> AsyncGenerator[None]:
+        """An item for each sign of a change, until nothing more can be heard: a sign as well.
+
+        A hint, no guarantee. Whoever takes its time with an item slows the engine down, and
+        nothing piles up meanwhile. `cluster` has the key of its CA: it must not be kept for as
+        long as this lasts. Raises RetryLater where no engine can be heard.
+        """
         ...
 
 

@@ -125,6 +125,15 @@ def attach(segment: Segment, index: int, alias: str, mtu: int, pid: int) -> None
         _within(namespace, lambda there: _configure(there, segment, address, mtu))
 
 
+def carries(segment: Segment, index: int) -> bool:
+    """Whether the node's link is in its bridge, and both of its ends are up. Cheap: no netlink."""
+    link = Path("/sys/class/net") / segment.link(index)
+    try:  # the kernel says EINVAL for the carrier of a link that is down
+        return (link / "carrier").read_text() == "1\n" and (link / "master").exists()
+    except OSError:
+        return False
+
+
 def detach(segment: Segment, index: int) -> None:
     with _netlink() as wire:
         if found := _find(wire, segment.link(index)):

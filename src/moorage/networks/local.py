@@ -82,6 +82,9 @@ class LocalNetwork:
         mtu = self._mtu.get(slot) or (await asyncio.to_thread(links.uplinks)).mtu
         await asyncio.to_thread(links.attach, self._segment(slot), index, mark, mtu, pid)
 
+    def attached(self, slot: int, index: int) -> bool:
+        return links.carries(self._segment(slot), index)
+
     async def detach(self, slot: int, index: int) -> None:
         await asyncio.to_thread(links.detach, self._segment(slot), index)
 

@@ -19,11 +19,11 @@ def node_steps(
     seen: Mapping[str, ObservedNode],
     renewing: Collection[str] = (),
 ) -> list[Step]:
-    """Make what is missing, start what is stopped, remake what is broken, delete the surplus.
+    """Make what is missing, start what is stopped, mend, remake what is broken, delete the surplus.
 
     In the order of `wanted`, the surplus last and by name. A node that runs gets no step,
-    unless it is among `renewing`: then it is made anew on its disk. Two specs of one name
-    are a bug of the driver: ValueError.
+    unless it can be mended, or is among `renewing`: then it is made anew on its disk. Two
+    specs of one name are a bug of the driver: ValueError.
     """
     names = [spec.name for spec in wanted]
     if len(set(names)) != len(names):
@@ -31,7 +31,7 @@ def node_steps(
     steps: list[Step] = []
     for name in names:
         node = seen.get(name)
-        if node is None or node.state is NodeState.STOPPED or name in renewing:
+        if node is None or node.state is NodeState.STOPPED or node.mendable or name in renewing:
             steps.append(ensure_node(name))
         elif node.state is NodeState.BROKEN:
             gone = delete_node(name)

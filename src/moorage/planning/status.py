@@ -9,7 +9,8 @@ The rules, which every path below must keep:
   IN_PROGRESS into FAILED, and FAILED turns into COMPLETE when the plan becomes empty after all.
 - A refusal ends CREATE and UPDATE at once, and is asked again rarely. While a create is
   refused, what was made for it is undone. A delete can't be refused; it only takes longer.
-- A cluster that was complete keeps that status while it heals: its health tells.
+- A cluster that was complete keeps that status while it heals: its health tells. So it does
+  where healing is off, or on hold (planning/healing).
 - A change that failed goes back to what was wanted before, where it was asked for so.
 - A CA that is being changed goes one phase further with each empty plan.
 - Old nodes whose renewal is on hold are no empty plan: the change stays failed until
@@ -19,6 +20,7 @@ The rules, which every path below must keep:
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -49,9 +51,10 @@ class Findings:
     `seen` is None where nothing could be observed. `again`: this very plan has been carried
     out before without a fault, and is needed still. `undone`: whether the nodes of a refused
     create could be deleted; None where there were none to delete. `held`: old nodes whose
-    renewal is on hold. `elapsed` is the turn's length so far, `heal_seconds` how long a
-    cluster with nothing to do is left alone, both in seconds; `jitter` is at least 0 and
-    below 1.
+    renewal is on hold. `withheld`: why nothing is done though something is to be healed, and
+    `more_in` the seconds until it may be. `elapsed` is the turn's length so far,
+    `heal_seconds` how long a cluster with nothing to do is left alone, both in seconds;
+    `jitter` is at least 0 and below 1.
     """
 
     now: datetime.datetime
@@ -63,11 +66,13 @@ class Findings:
     again: bool = False
     undone: bool | None = None
     held: Sequence[str] = ()
+    withheld: str = ""
+    more_in: float | None = None
 
     @property
     def as_wanted(self) -> bool:
         """Whether it was looked, and nothing was to be done."""
-        return self.seen is not None and not self.outcomes
+        return self.seen is not None and not self.outcomes and not self.withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ def settle(cluster: Cluster, found: Findings) -> Verdict:
 
 
 def _settled(cluster: Cluster, found: Findings) -> Verdict:
+    if found.withheld and not found.outcomes and found.seen is not None:
+        return _withheld(cluster, found, found.seen)
     if found.as_wanted and found.seen is not None:
         if cluster.rotation is not None:
             return _further(cluster, found.seen, cluster.rotation)
@@ -189,6 +196,9 @@ def _complete(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
         reason = sentence = f"healed: {whole}"
     due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
     idle = cluster.status.complete and not cluster.attempts
+    if seen.health.reasons and seen.health != cluster.health:  # nothing that steps could mend
+        idle, said = False, [f"{name}: {why}" for name, why in sorted(seen.health.reasons.items())]
+        sentence = f"{sentence}, but unhealthy: {'; '.join(said)}"
     return Verdict(status, reason, seen.health, 0, due_in, sentence, idle=idle)
 
 
@@ -211,6 +221,20 @@ def _on_hold(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
     reason = f"{why}{ON_HOLD}{rest}"
     idle = reason == cluster.status_reason
     return Verdict(status, reason, seen.health, 0, due_in, f"on hold: {rest}", idle=idle)
+
+
+def _withheld(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
+    due_in = min(found.heal_seconds * (1.0 - found.jitter / 4.0), found.more_in or math.inf)
+    return Verdict(
+        cluster.status,
+        cluster.status_reason,
+        seen.health,
+        cluster.attempts,
+        max(1.0, due_in),
+        f"not healed: {found.withheld}",
+        idle=seen.health == cluster.health,
+        troubled=True,
+    )
 
 
 def _going_on(cluster: Cluster, found: Findings) -> Verdict:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from moorage.model.quota import UNLIMITED, Amounts
 from moorage.services.catalogue import Catalogue
 from moorage.services.certificates import CertificateService
-from moorage.services.clusters import ClusterService
+from moorage.services.clusters import HEAL_SECONDS, ClusterService
 from moorage.services.history import AuditService, EventService, Heartbeats
 from moorage.services.labels import LabelDifferences, differences
 from moorage.services.nodegroups import NodeGroupService
@@ -64,13 +64,19 @@ class Services:
 
 
 def open_services(
-    store: Store, catalogue: Catalogue, defaults: Amounts, *, templates: int = UNLIMITED
+    store: Store,
+    catalogue: Catalogue,
+    defaults: Amounts,
+    *,
+    templates: int = UNLIMITED,
+    heal_seconds: float = HEAL_SECONDS,
 ) -> Services:
     """The use cases over one store. `defaults`: the quotas of projects without their own.
 
-    `templates`: how many a project may have.
+    `templates`: how many a project may have; `heal_seconds`: how often the conductor looks
+    at a cluster.
     """
-    clusters = ClusterService(store, catalogue, defaults)
+    clusters = ClusterService(store, catalogue, defaults, heal_seconds)
     return Services(
         templates=TemplateService(store, catalogue, templates),
         clusters=clusters,

@@ -11,6 +11,7 @@ from moorage.model.errors import Conflict, Invalid
 from moorage.model.node import Flavor, NodeSpec
 from moorage.model.offer import Offer, OfferKind
 from moorage.model.ports import AnyDriver, HasRoom, NodeProvider
+from moorage.planning import healing
 from moorage.services import rules
 from moorage.services.access import require
 from moorage.services.offers import Shelf, built_in, flavor_detail
@@ -19,7 +20,7 @@ from moorage.services.requests import NewOffer
 T = TypeVar("T")
 PROVIDER_LABEL = "provider"
 """The label by which a template or a cluster chooses a provider other than the default."""
-KNOWN_LABELS = frozenset({PROVIDER_LABEL})
+KNOWN_LABELS = frozenset({PROVIDER_LABEL, healing.LABEL})
 """The labels that have an effect, whatever the COE (docs/labels.md)."""
 
 

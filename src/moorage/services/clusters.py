@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ from moorage.model.page import Page
 from moorage.model.ports import KeyPair
 from moorage.model.quota import Amounts
 from moorage.model.template import ClusterTemplate
+from moorage.planning import truth
 from moorage.services import options, patching, rules, wishes
 from moorage.services.access import listing, reach, require
 from moorage.services.catalogue import Catalogue, said_of_labels
@@ -34,6 +36,7 @@ INHERITED = {
     "master_lb_enabled": "master_lb_enabled",
 }
 """A cluster's options that its template has as well, and what they are called there."""
+HEAL_SECONDS = 40.0
 NAMES_TO_TRY = 3
 TIMES_TO_READ = 3
 
@@ -44,13 +47,21 @@ class ClusterService:
     `ident` is a uuid or a name. An admin reaches every project's clusters by uuid.
     `defaults` are the quotas of projects that have none of their own. Changes are accepted
     also while the cluster is being made or changed: the conductor goes for what is wanted
-    last. Each raises Conflict once the cluster is being deleted.
+    last. Each raises Conflict once the cluster is being deleted. `heal_seconds` is how often
+    the conductor looks at each cluster: where it doesn't, no health is shown.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue, defaults: Amounts) -> None:
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        defaults: Amounts,
+        heal_seconds: float = HEAL_SECONDS,
+    ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._defaults = defaults
+        self._heal_seconds = heal_seconds
 
     async def create(self, caller: Caller, new: NewCluster, *, allow_zero: bool = True) -> Cluster:
         """Write the cluster down as wanted; the conductor makes it.
@@ -138,7 +149,10 @@ class ClusterService:
 
     async def get(self, caller: Caller, ident: str) -> Cluster:
         require(caller, Permission.READER)
-        return await self._store.clusters.get(ident, reach(caller, ident))
+        return self._known(await self._store.clusters.get(ident, reach(caller, ident)))
+
+    def _known(self, cluster: Cluster) -> Cluster:
+        return truth.as_known(cluster, utc_now(), self._heal_seconds)
 
     async def labels(self, clusters: Sequence[Cluster]) -> list[LabelDifferences]:
         """How the labels of clusters that the caller got differ from their templates'."""
@@ -151,7 +165,8 @@ class ClusterService:
     ) -> list[Cluster]:
         """The caller's project's; `all_projects` is for admins."""
         require(caller, Permission.READER)
-        return await self._store.clusters.list(listing(caller, all_projects=all_projects), page)
+        scope = listing(caller, all_projects=all_projects)
+        return [self._known(cluster) for cluster in await self._store.clusters.list(scope, page)]
 
     async def update(
         self,
@@ -325,6 +340,10 @@ def _health_status(value: object) -> HealthStatus:
             f"health_status must be one of {', '.join(HealthStatus)}, not {rules.shown(value)}.",
             field="health_status",
         ) from None
+
+
+def utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _text(value: object) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from moorage.model.errors import Invalid
 from moorage.model.nodegroup import Taint
+from moorage.planning import healing
 from moorage.services.access import looks_like_uuid
 from moorage.store import storable
 
@@ -134,6 +135,8 @@ def labels(value: object, field: str = "labels") -> dict[str, str]:
         for key, entry in pairs.items()
     }
     refuse_large(field, found)
+    if field == "labels" and healing.LABEL in found:
+        boolean(found[healing.LABEL], f"labels/{healing.LABEL}")
     return found
 
 

@@ -79,6 +79,11 @@ _RENEWED = _OURS.values(
     coming_key=None,
 )
 """As _OURS; the CA that the cluster's was changed for becomes its CA."""
+_HASTEN_ALL = (
+    clusters.update()
+    .where(clusters.c.due_at > bindparam("now"), clusters.c.lease_until.is_(None))
+    .values(due_at=bindparam("now"))
+)
 _NEXT = select(
     func.min(
         case(
@@ -152,8 +157,8 @@ class Claims:
     ) -> bool:
         """Write what was seen, end the claim, and let the row fall due in `due_in` seconds.
 
-        Written are status, status_reason, health, api_address, both versions, attempts,
-        deadline, rotation, groups and fallback. False where the tenant has
+        Written are status, status_reason, health, seen_at, healing, api_address, both
+        versions, attempts, deadline, rotation, groups and fallback. False where the tenant has
         wished for something else meanwhile: then only what was seen is written, and the
         row is due at once. `events` are written in any case. Raises LostClaim.
         """
@@ -202,6 +207,28 @@ class Claims:
             lambda moved: self._hints.give() if moved else None,
             isolation=_OWN_ROW,
         )
+
+    async def hasten_all(self) -> int:
+        """Let every row that nobody has claimed fall due now; how many were not due yet."""
+        values = {"now": time.time()}
+        return await self._database.write(
+            lambda connection: connection.execute(_HASTEN_ALL, values).rowcount,
+            lambda moved: self._hints.give() if moved else None,
+            isolation=_OWN_ROW,
+        )
+
+    async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event] = ()) -> None:
+        """Write what was seen, before it is acted on; the claim goes on. Raises LostClaim.
+
+        Written are health, api_address, both versions, seen_at and healing.
+        """
+
+        def work(connection: Connection) -> None:
+            if connection.execute(_OURS, {**_names(claim), **seen_values(cluster)}).rowcount == 0:
+                raise _lost(claim)
+            append(connection, cluster.uuid, cluster.project_id, events)
+
+        await self._database.write(work, isolation=_OWN_ROW)
 
     async def remove(self, claim: Claim, events: Sequence[Event] = ()) -> None:
         """Delete the cluster's row for good. Raises LostClaim; ValueError if not deleting."""

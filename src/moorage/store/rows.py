@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
 from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus, Rotation
+from moorage.model.healing import Healing, Strikes
 from moorage.model.quota import Amounts, Resource
 from moorage.store import groups
 
@@ -32,6 +34,7 @@ PLAIN = (
     "coe_version",
     "container_version",
     "attempts",
+    "seen_at",
 )
 """The fields whose column has the same name and the same value."""
 COUNTED = {
@@ -54,6 +57,7 @@ def cluster_of(row: Row[Any]) -> Cluster:
         fallback=None if fallback is None else groups.all_read(fallback),
         status=ClusterStatus(columns["status"]),
         health=Health(HealthStatus(columns["health_status"]), columns["health_reasons"]),
+        healing=_healing_read(columns["healing"]),
     )
 
 
@@ -92,6 +96,8 @@ def seen_values(cluster: Cluster) -> dict[str, Any]:
         "api_address": cluster.api_address,
         "coe_version": cluster.coe_version,
         "container_version": cluster.container_version,
+        "seen_at": cluster.seen_at,
+        "healing": _healing_written(cluster.healing),
     }
 
 
@@ -104,3 +110,27 @@ def verdict_values(cluster: Cluster) -> dict[str, Any]:
         "attempts": cluster.attempts,
         "rotation": None if cluster.rotation is None else cluster.rotation.value,
     }
+
+
+def _healing_written(healing: Healing) -> dict[str, Any]:
+    """Little: it is written with each turn."""
+    written: dict[str, Any] = {}
+    if healing.strikes:
+        written["strikes"] = {
+            name: [strikes.count, strikes.at.isoformat()]
+            for name, strikes in healing.strikes.items()
+        }
+    if healing.replaced:
+        written["replaced"] = [moment.isoformat() for moment in healing.replaced]
+    return written
+
+
+def _healing_read(written: dict[str, Any]) -> Healing:
+    when = datetime.datetime.fromisoformat
+    return Healing(
+        {
+            name: Strikes(count, when(at))
+            for name, (count, at) in written.get("strikes", {}).items()
+        },
+        tuple(when(moment) for moment in written.get("replaced", ())),
+    )

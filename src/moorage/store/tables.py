@@ -109,6 +109,8 @@ clusters = Table(
     Column("coe_version", Text),
     Column("container_version", Text),
     Column("attempts", Integer, nullable=False),
+    Column("seen_at", Instant),
+    Column("healing", JSON, nullable=False),
     # What follows from the groups: to sort by, and to be counted for quotas.
     Column("flavor_id", String(255), nullable=False),
     Column("master_flavor_id", String(255), nullable=False),

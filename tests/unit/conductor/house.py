@@ -66,6 +66,10 @@ class Chronicle:
         await self._tell()
         return current
 
+    async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event] = ()) -> None:
+        await self._claims.note(claim, cluster, events)
+        await self._tell()
+
     async def remove(self, claim: Claim, events: Sequence[Event] = ()) -> None:
         await self._claims.remove(claim, events)
         await self._tell()

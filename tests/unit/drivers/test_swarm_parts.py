@@ -22,6 +22,7 @@ from tests.unit.drivers.swarm_scene import (
     cluster,
     leaderless,
     member,
+    node,
     silent,
     stopped,
     whole,
@@ -144,3 +145,16 @@ def test_the_archive_holds_what_is_installed_for_root_only() -> None:
         assert read is not None
         assert json.load(read) == engine.config({})
     assert all(f"mv -f {path} " in engine.SCRIPT for path in files)
+
+
+def test_what_a_provider_knows_of_a_node_that_runs_is_told() -> None:
+    full = dataclasses.replace(node("worker-0"), reason="its disk is full: 0 MiB of 9 are left")
+    well = whole(1, 1)
+    seen = dataclasses.replace(well, nodes={**well.nodes, "worker-0": full})
+    assert health(cluster(1, 1), seen).reasons == {
+        "worker-0": "its disk is full: 0 MiB of 9 are left"
+    }
+    off = silent(seen, "worker-0")
+    assert health(cluster(1, 1), off).reasons == {
+        "worker-0": "its disk is full: 0 MiB of 9 are left; engine of worker-0 is off"
+    }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from moorage.model.cluster import Cluster, ClusterStatus, HealthStatus
+from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
 from moorage.model.errors import Conflict, Invalid, NoRoom, NotFound, QuotaExceeded
 from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
@@ -375,3 +375,35 @@ async def test_certificates(house: House, cluster: Cluster) -> None:
 
 def _with(cluster: Cluster, **changes: Any) -> Cluster:
     return dataclasses.replace(cluster, **changes)
+
+
+@pytest.mark.parametrize("value", ["maybe", "", "2"])
+async def test_whether_it_is_healed_must_be_said_clearly(
+    house: House, template: ClusterTemplate, value: str
+) -> None:
+    labels = {"auto_healing_enabled": value}
+    with pytest.raises(Invalid, match="must be true or false") as refused:
+        await house.clusters.create(OURS, NewCluster("swarm", "one", labels=labels))
+    assert refused.value.field == "labels/auto_healing_enabled"
+    with pytest.raises(Invalid):
+        await house.templates.create(OURS, NewTemplate("t", "swarm", "tiny", "tiny", labels))
+
+
+async def test_a_health_that_nobody_has_looked_at_is_not_shown(
+    house: House, cluster: Cluster
+) -> None:
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    claim = await claimed(house)
+    well = dataclasses.replace(
+        claim.cluster,
+        status=ClusterStatus.CREATE_COMPLETE,
+        health=Health(HealthStatus.HEALTHY),
+        seen_at=long_ago,
+    )
+    await house.store.claims.apply(claim, well, 40)
+    (listed,) = await house.clusters.list(OURS, Page())
+    for shown in (listed, await house.clusters.get(OURS, cluster.uuid)):
+        assert shown.health.status is HealthStatus.UNKNOWN
+        assert shown.health.reasons["cluster"].startswith(
+            f"not looked at since {long_ago:%Y-%m-%d}"
+        )

@@ -232,3 +232,42 @@ async def test_a_hastened_row_is_due_now_unless_it_is_claimed(
 async def test_a_released_claim_is_free_at_once(store: Store, cluster: Cluster) -> None:
     await store.claims.release(await taken(store))
     assert (await taken(store, "other")).cluster == cluster
+
+
+async def test_all_rows_are_hastened_but_those_that_are_claimed(
+    store: Store, cluster: Cluster, template: ClusterTemplate, clock: Clock
+) -> None:
+    other = await added(store, a_cluster(template, name="other"))
+    for _ in range(2):
+        claim = await taken(store)
+        await store.claims.apply(claim, complete(claim.cluster), 300)
+    assert await store.claims.next_due() == 300
+    assert await store.claims.hasten_all() == 2
+    claim = await taken(store)
+    assert await store.claims.hasten_all() == 0
+    assert {claim.cluster.uuid, (await taken(store, "v")).cluster.uuid} == {
+        cluster.uuid,
+        other.uuid,
+    }
+
+
+async def test_what_was_seen_is_noted_and_the_claim_goes_on(
+    store: Store, cluster: Cluster, clock: Clock
+) -> None:
+    claim = await taken(store)
+    unwell = Health(HealthStatus.UNHEALTHY, {"worker-0": "stopped"})
+    seen = dataclasses.replace(claim.cluster, health=unwell, status_reason="not to be written")
+    await store.claims.note(claim, seen)
+    shown = await now(store, cluster)
+    assert (shown.health, shown.status_reason) == (unwell, cluster.status_reason)
+    assert await store.claims.apply(claim, complete(claim.cluster), 60)
+
+
+async def test_a_paused_worker_notes_nothing(store: Store, cluster: Cluster, clock: Clock) -> None:
+    paused = await taken(store, "paused")
+    clock.now += 31
+    await taken(store, "other")
+    unwell = Health(HealthStatus.UNHEALTHY, {"worker-0": "stopped"})
+    with pytest.raises(LostClaim):
+        await store.claims.note(paused, dataclasses.replace(paused.cluster, health=unwell))
+    assert (await now(store, cluster)).health == cluster.health

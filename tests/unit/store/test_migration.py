@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from moorage.model.cluster import Cluster, ClusterStatus, HealthStatus
+from moorage.model.healing import Healing
 from moorage.model.node import Flavor
 from moorage.model.page import Page
 from moorage.model.ports import CaKeys, KeyPair
@@ -222,6 +223,7 @@ async def test_every_cluster_has_its_default_groups_afterwards(old_url: str, sea
         assert group.created_at == web.created_at == EPOCH + AT * MICROSECOND
     assert (web.status_reason, web.api_address) == ("created", "tcp://127.0.0.1:20000")
     assert (web.batch_size, web.rotation, web.credentials, web.fallback) == (1, None, 0, None)
+    assert (web.seen_at, web.healing) == (None, Healing())
 
     assert (data.default_master.nodes, data.default_worker.nodes) == (
         ("master-0", "master-1", "master-2"),

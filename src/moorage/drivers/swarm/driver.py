@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import ClassVar
 
 from moorage.clients.docker import EnginePool
 from moorage.drivers.swarm.acts import Acts
+from moorage.drivers.swarm.listening import listen
 from moorage.drivers.swarm.naming import node_specs
 from moorage.drivers.swarm.observation import look
 from moorage.drivers.swarm.reconcile import reconcile
@@ -38,6 +39,11 @@ class SwarmDriver:
 
     async def perform(self, step: Step, cluster: ClusterSpec, members: Members) -> None:
         await Acts(self._pool, cluster, members).perform(step)
+
+    def changes(
+        self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode]
+    ) -> AsyncGenerator[None]:
+        return listen(self._pool, cluster, nodes)
 
     async def aclose(self) -> None:
         await self._pool.aclose()

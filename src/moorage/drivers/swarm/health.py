@@ -5,7 +5,7 @@ from __future__ import annotations
 from moorage.drivers.swarm.naming import node_specs
 from moorage.drivers.swarm.seen import Standing, SwarmObserved
 from moorage.model.cluster import ClusterSpec, Health, HealthStatus
-from moorage.model.node import NodeSpec, Role
+from moorage.model.node import NodeSpec, NodeState, Role
 
 LOST = (
     "the swarm was lost with the disk of its only manager: a new one is made, "
@@ -21,8 +21,10 @@ def health(cluster: ClusterSpec, seen: SwarmObserved) -> Health:
     elif seen.members is None and seen.trouble:
         reasons["swarm"] = seen.trouble
     for spec in node_specs(cluster):
-        if reason := _reason(cluster, seen, spec):
-            reasons[spec.name] = reason
+        node = seen.nodes.get(spec.name)
+        known = node.reason if node and node.state is NodeState.RUNNING else ""
+        if said := [why for why in (known, _reason(cluster, seen, spec)) if why]:
+            reasons[spec.name] = "; ".join(said)
     return Health(HealthStatus.UNHEALTHY if reasons else HealthStatus.HEALTHY, reasons)
 
 

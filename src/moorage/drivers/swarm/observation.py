@@ -39,7 +39,7 @@ async def look(
         coe_version=version,
         container_version=version,
     )
-    return replace(seen, health=health(cluster, seen))
+    return replace(seen, health=health(cluster, seen), failing=seen.useless(cluster.name))
 
 
 async def _look_at(

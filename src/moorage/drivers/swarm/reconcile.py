@@ -32,7 +32,12 @@ from moorage.model.plan import ENSURE_NODE, Step
 from moorage.planning.nodes import delete_node, node_steps
 
 GIVE_UP = 3
-"""After so many turns in a row, what does not come back by itself is replaced."""
+"""After so many strikes, an engine that does not come back is given up with its node; after so
+many turns in a row, a swarm that does not come back."""
+RESTART, REPLACE = 3, 5
+"""Strikes after which an engine that answers, and is of no use, is restarted (once), and after
+which it is given up, as a worker's. Two turns have waited for it by then, 30 s in all; to
+restart it ends its containers, and members that lost their manager come back by themselves."""
 REMOVALS = 50
 """Removed in one plan at the most: a list may be longer than its cluster ever was."""
 AWAY = frozenset({Standing.STOPPED, Standing.SILENT, Standing.HUNG})
@@ -112,8 +117,16 @@ class _Plan:
         return frozenset({self._add(verbs.DRAIN, name, id=member.id, **mark)})
 
     def _is_given_up(self, spec: NodeSpec) -> bool:
-        """Whether to replace a node whose engine never comes: not the last copy of a swarm."""
-        if self.standing[spec.name] is not Standing.SILENT or self.cluster.attempts < GIVE_UP:
+        """Whether to replace a node whose engine never comes: not the last copy of a swarm.
+
+        Nor one whose trouble its provider knows: a full disk is its tenant's, and has data.
+        """
+        strikes, node = self._strikes(spec.name), self.seen.nodes.get(spec.name)
+        if spec.role is Role.WORKER and strikes >= REPLACE and self._is_stuck_there(spec.name):
+            return True
+        if self.standing[spec.name] is not Standing.SILENT or strikes < GIVE_UP:
+            return False
+        if node is not None and node.reason:
             return False
         others = set(self.masters) - {spec.name}
         return spec.role is Role.WORKER or any(
@@ -126,13 +139,28 @@ class _Plan:
         down = self.standing[name] in {Standing.ABSENT, Standing.STOPPED, Standing.SILENT}
         if down or name in self.renewing:
             self._add(verbs.START_ENGINE, name, {f"{ENSURE_NODE} {name}"})
-        elif self.standing[name] is Standing.HUNG and self.cluster.attempts >= GIVE_UP:
+        elif self._strikes(name) == RESTART and self._is_stuck_there(name):
             self._add(verbs.START_ENGINE, name, restart="yes")
         elif self.seen.info(name) and self._revision(name) != self.cluster.authority.revision:
             if self._revision(name):
                 self._add(verbs.TRUST, name)
             else:  # made by a Moorage whose engines could not change their certificates
                 self._add(verbs.START_ENGINE, name, restart="yes")
+
+    def _strikes(self, name: str) -> int:
+        return self.cluster.strikes.get(name, 0)
+
+    def _is_stuck_there(self, name: str) -> bool:
+        """Whether its engine answers, and does not get back into the swarm that it is in."""
+        if self.standing[name] is Standing.HUNG:
+            return True
+        member = self.seen.member(self.cluster.name, name)
+        return (
+            self.standing[name] is Standing.IN_SWARM
+            and self._state(name) == "active"
+            and member is not None
+            and member.state != "ready"
+        )
 
     def _revision(self, name: str) -> str:
         return self.seen.revision(name)
@@ -223,7 +251,7 @@ class _Plan:
     def _settled(self, spec: NodeSpec, member: SwarmMember | None) -> None:
         """An engine that answers and says that it is in a swarm, which can be asked."""
         name, state = spec.name, self._state(spec.name)
-        lasting = self.cluster.attempts >= GIVE_UP and spec.role is Role.WORKER
+        lasting = self._strikes(name) >= GIVE_UP and spec.role is Role.WORKER
         if member is None or (lasting and state in {"pending", "error"}):
             self._join(spec, {self._add(verbs.LEAVE, name)})
             return
@@ -231,7 +259,7 @@ class _Plan:
             key = self._add(verbs.PROMOTE, name, self.manager_turn, id=member.id)
             self.manager_turn = {key}
         elif member.state != "ready" or state != "active" or member.reachability == "unreachable":
-            self._add(verbs.AWAIT_MEMBER, name)
+            self._add(verbs.AWAIT_MEMBER, name, self._up(name))
         elif DRAINED in member.labels:
             self._activate(member, name, ())
         self._label(spec, (), member)

@@ -69,6 +69,26 @@ class SwarmObserved(Observed):
             return Standing.HUNG if engine.answers else Standing.SILENT
         return Standing.BLANK if engine.info.state in ("", "inactive") else Standing.IN_SWARM
 
+    def useless(self, cluster: str) -> frozenset[str]:
+        """The running nodes whose engines can't be used, or not in their swarm.
+
+        Without those whose trouble their provider knows, which is not their engines', and
+        those that only their tenant can let in.
+        """
+        return frozenset(
+            name
+            for name, node in self.nodes.items()
+            if node.state is NodeState.RUNNING
+            and not node.reason
+            and self._is_useless(cluster, name)
+        )
+
+    def _is_useless(self, cluster: str, name: str) -> bool:
+        info, member = self.info(name), self.member(cluster, name)
+        if info is None or info.state in {"pending", "error"}:
+            return True
+        return info.state == "active" and member is not None and member.state != "ready"
+
     def info(self, name: str) -> EngineInfo | None:
         engine = self.engines.get(name)
         return engine.info if engine else None

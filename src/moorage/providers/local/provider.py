@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 from moorage.model.errors import NoRoom
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
-from moorage.providers.local import bundle, cgroups, trees, userns
+from moorage.providers.local import bundle, cgroups, disk, trees, userns
 from moorage.providers.local.host import LocalHost
 from moorage.providers.local.place import Marks, Place, Places, promised_mib
 from moorage.providers.local.runtime import Init, Runc
@@ -74,6 +74,8 @@ class LocalProvider:
             init = self._runc.init(place.container)
             if init is None or init.created_only:
                 await self._boot(place, spec, marks)
+            elif not self._network.attached(marks.slot, marks.index):
+                await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
         if spec.expose:
             await self._publish(place.ref.owner)
         return self._look(place)
@@ -234,13 +236,20 @@ class LocalProvider:
     def _look(self, place: Place) -> ObservedNode:
         marks = place.marks()
         if marks is None or not place.root.exists():
-            reason = "it was made or deleted half"
+            half = "it was made or deleted half"
             role = marks.role if marks else Role.WORKER  # unknown, and of no account: it goes
-            return ObservedNode(place.ref, role, NodeState.BROKEN, reason=reason)
+            return ObservedNode(place.ref, role, NodeState.BROKEN, reason=half)
         init = self._runc.init(place.container)
         if init:
             self._watch.over(place.ref.owner, init)
         running = _runs(init)
+        cut_off = running and not self._network.attached(marks.slot, marks.index)
+        if not running:
+            reason = "its first process is gone"
+        elif cut_off:
+            reason = "its network link is gone or down"
+        else:
+            reason = disk.trouble(place.root)
         return ObservedNode(
             place.ref,
             marks.role,
@@ -248,7 +257,8 @@ class LocalProvider:
             address=self._network.address(marks.slot, marks.index),
             revision=marks.revision,
             endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
-            reason="" if running else "its first process is gone",
+            reason=reason,
+            mendable=cut_off,
         )
 
 

@@ -1,0 +1,28 @@
+"""What healing has to remember from one turn of a cluster to the next. Times are aware, in UTC."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Strikes:
+    """How often in a row a node was found failing, and when that was counted last."""
+
+    count: int
+    at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Healing:
+    """`strikes`: the nodes that fail now. `replaced`: when nodes were, the oldest first."""
+
+    strikes: Mapping[str, Strikes] = field(default_factory=dict)
+    replaced: tuple[datetime.datetime, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The strikes of each node."""
+        return {name: strikes.count for name, strikes in self.strikes.items()}

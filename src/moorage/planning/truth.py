@@ -1,0 +1,35 @@
+"""What may still be said of a cluster that nobody has looked at for some time. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+
+from moorage.model.cluster import Cluster, Health, HealthStatus
+from moorage.planning.status import FAILED_CAP
+
+TURN_SECONDS = 120.0
+"""A turn that looks and acts, and one that waits for its turn, may take so long."""
+
+
+def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> Cluster:
+    """The cluster as it may be shown `now`.
+
+    Its health is what was seen when it was looked at last. Where that is longer ago than
+    the conductor ever leaves it, there is no conductor, and nobody knows.
+    """
+    if cluster.seen_at is None or cluster.status.deleting:
+        return cluster
+    silence = (now - cluster.seen_at).total_seconds()
+    if silence <= longest(cluster, heal_seconds):
+        return cluster
+    reason = f"not looked at since {cluster.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    if cluster.health.status is not HealthStatus.UNKNOWN:
+        reason += f", when it was {cluster.health.status}"
+    return replace(cluster, health=Health(HealthStatus.UNKNOWN, {"cluster": reason}))
+
+
+def longest(cluster: Cluster, heal_seconds: float) -> float:
+    """Seconds that may pass between two looks at it while its conductor is there."""
+    calm = cluster.status.complete and not cluster.attempts
+    return (heal_seconds if calm else max(heal_seconds, FAILED_CAP)) + TURN_SECONDS

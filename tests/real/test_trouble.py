@@ -1,0 +1,250 @@
+"""Trouble of every kind, made on real nodes: seen, named with its cause, and healed or told.
+
+How soon, is in the log (`pytest -o log_cli=true -o log_cli_level=info`), and in docs/healing.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.app import install_id
+from tests.real.conftest import fresh_install
+from tests.real.install import Install, Tenant
+
+pytestmark = pytest.mark.real
+log = logging.getLogger(__name__)
+
+HEAL_SECONDS = 120
+"""Longer than any of these tests waits: nothing here is seen by the timer."""
+VOLUME = 8 << 30
+"""The size of the file system that the nodes of this install are on. It is sparse."""
+
+
+@pytest.fixture(scope="module")
+def install() -> Iterator[Install]:
+    with fresh_install() as made, _volume(made.state):
+        made.variables["MOORAGE_HEAL_SECONDS"] = str(HEAL_SECONDS)
+        made.up()
+        try:
+            yield made
+        finally:
+            made.moorage("down", "--purge", "--yes")
+
+
+@contextlib.contextmanager
+def _volume(state: Path) -> Iterator[None]:
+    """A file system of its own under the nodes, for them to fill."""
+    image, nodes = state.with_name("volume"), state / "nodes"
+    with image.open("wb") as file:
+        file.truncate(VOLUME)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+    state.mkdir(mode=0o711)
+    nodes.mkdir(mode=0o711)
+    subprocess.run(["mount", "-o", "loop", image, nodes], check=True)
+    try:
+        (nodes / "lost+found").rmdir()
+        nodes.chmod(0o711)
+        yield
+    finally:
+        subprocess.run(["umount", nodes], check=True)
+
+
+@pytest.fixture(scope="module")
+def tenant(install: Install) -> Tenant:
+    return install.tenant("red")
+
+
+@pytest.fixture(scope="module")
+def cluster(tenant: Tenant) -> str:
+    uuid = tenant.create("web", template=tenant.make_template(), workers=2)
+    tenant.until_complete(uuid)
+    return uuid
+
+
+class Node:
+    """A node, as one who has power over the machine gets at it."""
+
+    def __init__(self, install: Install, cluster: str, name: str) -> None:
+        self.runc = ["runc", "--root", f"/run/moorage/{install_id(install.state)}"]
+        self.container = f"{cluster}.{name}"
+
+    def sh(self, script: str, *words: str) -> str:
+        argv = [*self.runc, "exec", self.container, "/bin/sh", "-c", script, "sh", *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    def start(self, *argv: str) -> None:
+        subprocess.run([*self.runc, "exec", "-d", self.container, *argv], check=True)
+
+    def pid(self) -> int:
+        argv = [*self.runc, "ps", "-f", "json", self.container]
+        pids = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+        return min(int(pid) for pid in pids.strip("[]\n").split(","))
+
+    def link(self) -> str:
+        """The machine's end of its link, by the peer's index."""
+        index = self.sh("cat /sys/class/net/eth0/iflink")
+        links = Path("/sys/class/net").glob("mrg*")
+        return next(link.name for link in links if _read(link / "ifindex") == index)
+
+
+def _read(path: Path) -> str:
+    with contextlib.suppress(OSError):  # other installs' links come and go
+        return path.read_text().strip()
+    return ""
+
+
+def seen(tenant: Tenant, cluster: str, name: str, *causes: str, within: float) -> str:
+    """What the health says of the node, once it is one of these causes."""
+
+    def told(shown: dict[str, Any]) -> bool:
+        reason = shown["health_status_reason"].get(name, "")
+        return shown["health_status"] == "UNHEALTHY" and any(cause in reason for cause in causes)
+
+    began = time.monotonic()
+    shown = tenant.until(cluster, told, within)
+    reason: str = shown["health_status_reason"][name]
+    log.info("seen after %.1f s: %s: %s", time.monotonic() - began, name, reason)
+    return reason
+
+
+def healed(tenant: Tenant, cluster: str, seconds: float = 60) -> None:
+    began = time.monotonic()
+    tenant.until_complete(cluster, seconds)
+    log.info("healed after %.1f s more", time.monotonic() - began)
+
+
+def test_a_node_that_dies(install: Install, tenant: Tenant, cluster: str) -> None:
+    os.kill(Node(install, cluster, "worker-1").pid(), 9)
+    assert "stopped: its first process is gone" in seen(
+        tenant, cluster, "worker-1", "stopped", within=5
+    )
+    healed(tenant, cluster)
+
+
+def test_an_engine_that_hangs(install: Install, tenant: Tenant, cluster: str) -> None:
+    node = Node(install, cluster, "worker-1")
+    node.sh("kill -STOP $(pgrep -x dockerd)")
+    assert "did not answer within" in seen(tenant, cluster, "worker-1", "did not answer", within=15)
+    healed(tenant, cluster)
+
+
+def test_the_only_manager_s_engine_hangs(install: Install, tenant: Tenant, cluster: str) -> None:
+    """Nobody else could tell of it: its own stream of events falls silent."""
+    Node(install, cluster, "master-0").sh("kill -STOP $(pgrep -x dockerd)")
+    assert "did not answer within" in seen(tenant, cluster, "master-0", "did not answer", within=35)
+    healed(tenant, cluster)
+
+
+def test_an_engine_that_dies(install: Install, tenant: Tenant, cluster: str) -> None:
+    Node(install, cluster, "worker-0").sh("kill -KILL $(pgrep -x dockerd)")
+    seen(tenant, cluster, "worker-0", "closed the connection", "down in the swarm", within=15)
+    healed(tenant, cluster)
+
+
+@pytest.mark.parametrize("how", ["set {link} down", "del {link}"])
+def test_a_node_that_loses_its_network(
+    install: Install, tenant: Tenant, cluster: str, how: str
+) -> None:
+    link = Node(install, cluster, "worker-1").link()
+    before = Node(install, cluster, "worker-1").pid()
+    subprocess.run(["ip", "link", *how.format(link=link).split()], check=True)
+    assert "its network link is gone or down" in seen(
+        tenant, cluster, "worker-1", "network link", within=15
+    )
+    healed(tenant, cluster)
+    assert Node(install, cluster, "worker-1").pid() == before, "it went on running"
+
+
+GARBAGE = """
+import os, socket
+try: os.unlink("/run/docker.sock")
+except FileNotFoundError: pass
+s = socket.socket(socket.AF_UNIX)
+s.bind("/run/docker.sock")
+s.listen(64)
+while True:
+    c, _ = s.accept()
+    c.sendall(b"\\x00\\xff HELO 250 what? {[}\\r\\n" * 3)
+    c.close()
+"""
+
+
+def test_an_engine_that_answers_nonsense(install: Install, tenant: Tenant, cluster: str) -> None:
+    node = Node(install, cluster, "worker-0")
+    node.sh("kill -KILL $(pgrep -x dockerd)")
+    node.start("/usr/bin/python3", "-c", GARBAGE)
+    seen(
+        tenant,
+        cluster,
+        "worker-0",
+        "can't be understood",
+        "as a Docker Engine does",
+        "down",
+        within=15,
+    )
+    healed(tenant, cluster)
+
+
+def test_a_node_that_fills_its_disk(install: Install, tenant: Tenant, cluster: str) -> None:
+    """Told, and left alone: what fills it is its tenant's."""
+    node = Node(install, cluster, "worker-0")
+    before = node.pid()
+    node.sh(
+        f"cd /var/tmp; fallocate -l {VOLUME - (1 << 30)} big; fallocate -l {1 << 30} more;"
+        "dd if=/dev/zero of=rest bs=1M 2>&1 | grep 'No space left'"
+    )
+    look(tenant, cluster)
+    assert "its disk is full" in seen(tenant, cluster, "worker-0", "disk is full", within=15)
+    assert node.pid() == before
+    node.sh("rm -f /var/tmp/big /var/tmp/more /var/tmp/rest")
+    look(tenant, cluster)
+    healed(tenant, cluster)
+
+
+def look(tenant: Tenant, cluster: str) -> None:
+    """Let the cluster fall due: nobody tells of a disk, it is seen at the next look."""
+    patch = [{"op": "replace", "path": "/health_status", "value": "UNKNOWN"}]
+    assert tenant.ask("PATCH", f"/clusters/{cluster}", patch).status == 202
+
+
+def test_where_healing_is_off_trouble_is_told_and_nothing_is_done(
+    install: Install, tenant: Tenant
+) -> None:
+    template = tenant.make_template("alone", labels={"auto_healing_enabled": "false"})
+    uuid = tenant.create("alone", template=template, workers=1)
+    tenant.until_complete(uuid)
+    node = Node(install, uuid, "worker-0")
+    os.kill(node.pid(), 9)
+    seen(tenant, uuid, "worker-0", "stopped", within=5)
+    shown = tenant.cluster(uuid)
+    said = shown["health_status_reason"]["healing"]
+    assert said == (
+        "off (auto_healing_enabled is false); it would do: ensure-node, start-engine, await-member"
+    )
+    assert shown["status"] == "CREATE_COMPLETE"
+    assert tenant.ask("DELETE", f"/clusters/{uuid}").status == 204
+    tenant.until_gone(uuid)
+
+
+def test_a_server_that_starts_looks_before_anything_is_due(
+    install: Install, tenant: Tenant, cluster: str
+) -> None:
+    """All nodes died while it was away, and by its timer it would look in two minutes."""
+    install.kill()
+    for name in ("master-0", "worker-0", "worker-1"):
+        os.kill(Node(install, cluster, name).pid(), 9)
+    install.up()
+    healed(tenant, cluster, HEAL_SECONDS / 2)
+
+    events = tenant.ask("GET", f"/clusters/{cluster}/events?sort_key=id&sort_dir=desc").body
+    said = [event["what"] for event in events["events"]]
+    assert any(what.startswith("seen: master-0: stopped") for what in said), said[:20]

@@ -1,0 +1,46 @@
+"""Nothing is said of a cluster that nobody has looked at."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from moorage.model.cluster import Health, HealthStatus
+from moorage.planning.status import FAILED_CAP
+from moorage.planning.truth import TURN_SECONDS, as_known
+from tests import made
+
+SEEN_AT = datetime.datetime(2030, 1, 1, 12, 30, 5, tzinfo=datetime.UTC)
+WELL = Health(HealthStatus.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts", "known_for"),
+    [
+        ("CREATE_COMPLETE", 0, 40 + TURN_SECONDS),
+        ("CREATE_COMPLETE", 2, FAILED_CAP + TURN_SECONDS),
+        ("UPDATE_FAILED", 0, FAILED_CAP + TURN_SECONDS),
+    ],
+)
+def test_its_health_is_known_as_long_as_its_conductor_may_leave_it(
+    status: str, attempts: int, known_for: float
+) -> None:
+    cluster = made.cluster(status=status, attempts=attempts, health=WELL, seen_at=SEEN_AT)
+
+    def shown(seconds: float) -> Health:
+        return as_known(cluster, SEEN_AT + datetime.timedelta(seconds=seconds), 40).health
+
+    assert shown(known_for) == WELL
+    assert shown(known_for + 1) == Health(
+        HealthStatus.UNKNOWN,
+        {"cluster": "not looked at since 2030-01-01 12:30:05 UTC, when it was HEALTHY"},
+    )
+
+
+def test_what_was_never_seen_or_is_being_deleted_claims_nothing() -> None:
+    later = SEEN_AT + datetime.timedelta(days=1)
+    fresh = made.cluster(status="CREATE_IN_PROGRESS")
+    assert as_known(fresh, later, 40) is fresh
+    going = made.cluster(status="DELETE_IN_PROGRESS", seen_at=SEEN_AT)
+    assert as_known(going, later, 40) is going
