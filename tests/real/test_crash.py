@@ -30,6 +30,7 @@ from tests.real.books import known
 from tests.real.crash import GONE, Crash
 from tests.real.install import Install
 from tests.real.machine import difference, snapshot
+from tests.unit.trust.requests import request
 
 pytestmark = pytest.mark.real
 CLUSTER = "crash"
@@ -54,6 +55,7 @@ def crash() -> Iterator[Crash]:
             install.variables |= {
                 "MOORAGE_KEYSTONE_PASSWORD": password,
                 "MOORAGE_FAKES": "1",
+                "MOORAGE_HEAL_REPLACEMENTS": "100",  # a worker is lost again and again
                 failpoints.VARIABLE: str(points),
             }
             tenant = replace(other.tenant("red"), install=install)
@@ -173,6 +175,10 @@ def last_event(crash: Crash, uuid: str) -> int:
 def rotate(crash: Crash) -> None:
     uuid = cluster(crash)
     crash.strike()
+    body = {"cluster_uuid": uuid, "csr": request().decode()}
+    signed = crash.ask(crash.tenant, "POST", "/certificates", body)
+    assert signed is not None
+    assert signed.status == 201, signed
     since = last_event(crash, uuid)
     ask(crash, "PATCH", f"/certificates/{uuid}")
     crash.complete(uuid, since)
@@ -307,8 +313,9 @@ class Killed:
 OPERATIONS = (
     Killed(
         administer,
-        "audit.add claims.break_all heartbeats.beat quotas.add quotas.change quotas.remove"
-        " offers.add offers.remove templates.add templates.change templates.remove",
+        "audit.add claims.break_all claims.hasten_all heartbeats.beat"
+        " quotas.add quotas.change quotas.remove offers.add offers.remove templates.add"
+        " templates.change templates.remove",
     ),
     Killed(
         create,
@@ -322,8 +329,8 @@ OPERATIONS = (
         " network.detach",
     ),
     Killed(upgrade, "driver.await-member driver.activate"),
-    Killed(heal, "claims.hasten"),
-    Killed(rotate, "driver.trust driver.rotate-tokens"),
+    Killed(heal, "claims.hasten claims.note"),
+    Killed(rotate, "events.tell driver.trust driver.rotate-tokens"),
     Killed(managers, "driver.promote driver.demote", slow=True),
     Killed(quorum, "driver.force-new-cluster", slow=True),
     Killed(hang, "claims.renew", slow=True),
