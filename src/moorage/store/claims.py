@@ -80,7 +80,11 @@ _RENEWED = _OURS.values(
 """As _OURS; the CA that the cluster's was changed for becomes its CA."""
 _HASTEN_ALL = (
     clusters.update()
-    .where(clusters.c.due_at > bindparam("now"), clusters.c.lease_until.is_(None))
+    .where(
+        clusters.c.due_at > bindparam("now"),
+        clusters.c.lease_until.is_(None),
+        clusters.c.home.in_(bindparam("homes", expanding=True)),
+    )
     .values(due_at=bindparam("now"))
 )
 _BREAK = clusters.update().values(
@@ -96,6 +100,7 @@ class _Queue:
     """
 
     def __init__(self, homes: Mapping[str, str]) -> None:
+        self.homes = sorted(set(homes.values())) or [""]
         first = (
             select(literal(home).label("home"), func.min(clusters.c.due_at).label("due_at")).where(
                 clusters.c.home == home
@@ -253,8 +258,11 @@ class Claims:
         )
 
     async def hasten_all(self) -> int:
-        """Let every row that nobody has claimed fall due now; how many were not due yet."""
-        values = {"now": time.time()}
+        """Let every row at home here that nobody has claimed fall due now.
+
+        Without homes, every row that has none. How many were not due yet.
+        """
+        values = {"now": time.time(), "homes": self._queue.homes}
         return await self._database.write(
             lambda connection: connection.execute(_HASTEN_ALL, values).rowcount,
             lambda moved: self._hints.give() if moved else None,
