@@ -4,8 +4,9 @@ Each process has one connection of its own for this, which listens and tells. A 
 is told after the commit that it is about, in a transaction of its own: a NOTIFY holds
 a lock of the whole server from its pre-commit to the end of its commit (PostgreSQL's
 `async.c`, PreCommit_Notify), so that within the writing transactions it would make all
-of them wait for each other's sync. Here it syncs nothing (`synchronous_commit=off`).
-Adding clusters from three tasks each in two processes, with sync: MEASURED.
+of them wait for each other's sync. Here it syncs nothing (`synchronous_commit=off`). Three
+processes of three tasks each that update rows got 540 to 1,200 commits/s so, and 350 to 930
+with the NOTIFY within (on two busy cores; in each round 0.5 to 0.8 of the former).
 
 A burst of hints is one notification, of the earliest of them: whoever looks then, sees
 all that was committed before. They are GAP apart at the least; and what falls due later
