@@ -1,8 +1,8 @@
 """The composition: the one place that names concrete classes.
 
 `serve` is a whole Moorage in one process: API and conductor side by side on one event
-loop, over one store; an embedded Keystone is a child process. `wipe` takes an install
-off the machine.
+loop, over one store; an embedded Keystone is a child process. Or it is one half of it
+(`Settings.only`), beside others. `wipe` takes an install off the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import uvicorn
 import uvloop
 
 from moorage import failpoints, log_lines
-from moorage.api import create_api
+from moorage.api import Api, create_api, create_probes
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
@@ -42,7 +42,7 @@ from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
 from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
-from moorage.services import Catalogue, open_services
+from moorage.services import AuditService, Catalogue, open_services
 from moorage.settings import FLAVORS, Settings
 from moorage.store import Store
 from moorage.trust import ClusterAuthority, Seal
@@ -55,7 +55,15 @@ DRAIN_SECONDS = 5
 
 
 def serve(settings: Settings) -> None:
-    """Be the server until SIGTERM or SIGINT. Raises Refused where it can't start."""
+    """Be the server until SIGTERM or SIGINT. Raises Refused where it can't start.
+
+    To be called once for a state directory at a time, unless it is `only` the API.
+    """
+    if settings.only and not _shared(settings):
+        raise Refused(
+            f"the {settings.only} alone needs a database that other processes share: "
+            "a PostgreSQL (--database), and no SQLite file"
+        )
     log_lines.configure()
     _raise_open_files()
     os.umask(0o022)  # the roots of nodes are made with the modes that an /etc has
@@ -66,6 +74,16 @@ def serve(settings: Settings) -> None:
 def install_id(state: Path) -> str:
     """The short name that marks what belongs to the install in `state` on this machine."""
     return hashlib.sha256(str(state).encode()).hexdigest()[:8]
+
+
+def home(settings: Settings) -> str:
+    """The place of this install among those that share a database, as `machine/install`."""
+    return f"{settings.machine}/{install_id(settings.state)}"
+
+
+def _shared(settings: Settings) -> bool:
+    """Whether other processes may work on the database."""
+    return not settings.database.startswith("sqlite")
 
 
 def providers(settings: Settings) -> dict[str, NodeProvider]:
@@ -96,6 +114,7 @@ def local_provider(settings: Settings) -> LocalProvider:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return LocalProvider(
         install=install,
+        home=home(settings),
         state=settings.state,
         network=failpoints.arm("network", network),
         slots=Slots(taken=taken),
@@ -105,8 +124,7 @@ def local_provider(settings: Settings) -> LocalProvider:
 
 def fake_provider(settings: Settings) -> FakeProvider:
     """The entry point `fake`."""
-    del settings
-    return FakeProvider()
+    return FakeProvider(settings.fake_nodes)
 
 
 def public_address() -> str:
@@ -173,52 +191,63 @@ async def _serve(settings: Settings) -> None:
         seal = Seal.load_or_create(settings.seal_file)
         store = failpoints.arm_store(await Store.open(settings.database, seal))
         stack.push_async_callback(store.close)
-        identity_url, credentials = await stack.enter_async_context(_keystone(settings))
-        keystone = await stack.enter_async_context(KeystoneClient(credentials))
         found, known = providers(settings), drivers(settings)
         for driver in known.values():
             if isinstance(driver, Closes):
                 stack.push_async_callback(driver.aclose)
-        catalogue = Catalogue(FLAVORS, known, found, settings.provider, store.offers)
-        limits = Limits(settings.heal_replacements, window=settings.heal_window_seconds)
-        world = World(known, found, ClusterAuthority, settings.heal_seconds, healing=limits)
-        # Other processes may work on a PostgreSQL: then claims that are there may be theirs.
-        conductor = Conductor(store, world, alone=settings.database.startswith("sqlite"))
+        conductor = None
+        if settings.only != "api":
+            limits = Limits(settings.heal_replacements, window=settings.heal_window_seconds)
+            conductor = Conductor(
+                store,
+                World(known, found, ClusterAuthority, settings.heal_seconds, healing=limits),
+                lease=settings.lease_seconds,
+                alone=not _shared(settings),
+                home=home(settings),
+            )
 
         async def ready() -> None:
-            if conducting.done():
+            if conducting is not None and conducting.done():
                 raise RetryLater("the conductor has ended")
             await store.claims.next_due()
 
-        api = create_api(
-            services=open_services(
-                store,
-                catalogue,
-                settings.quotas,
-                templates=settings.quota_templates,
-                heal_seconds=settings.heal_seconds,
-            ),
-            validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
-            ready=ready,
-            identity_url=identity_url,
-            trust_proxy=settings.trust_proxy,
-        )
+        if settings.only == "conductor":
+            api = create_probes(ready=ready, audit=AuditService(store))
+        else:
+            identity_url, credentials = await stack.enter_async_context(_keystone(settings))
+            keystone = await stack.enter_async_context(KeystoneClient(credentials))
+            catalogue = Catalogue(FLAVORS, known, found, settings.provider, store.offers)
+            api = create_api(
+                services=open_services(
+                    store,
+                    catalogue,
+                    settings.quotas,
+                    templates=settings.quota_templates,
+                    heal_seconds=settings.heal_seconds,
+                ),
+                validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
+                ready=ready,
+                identity_url=identity_url,
+                trust_proxy=settings.trust_proxy,
+            )
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        conducting = asyncio.create_task(conductor.run())
+        conducting = None if conductor is None else asyncio.create_task(conductor.run())
         listening = asyncio.create_task(_listen(api, settings, stop))
+        parts = [part for part in (conducting, listening) if part is not None]
         # Either of them ending, by a signal or by a bug, ends both: never one without the other.
-        await asyncio.wait((conducting, listening), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
-        conductor.stop()
-        await listening
-        await conducting
+        if conductor is not None:
+            conductor.stop()
+        for part in reversed(parts):
+            await part
 
 
-async def _listen(api: object, settings: Settings, stop: asyncio.Event) -> None:
+async def _listen(api: Api, settings: Settings, stop: asyncio.Event) -> None:
     config = uvicorn.Config(
-        api,  # type: ignore[arg-type]
+        api,
         host=settings.host,
         port=settings.port,
         loop="uvloop",

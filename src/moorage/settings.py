@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,6 +53,15 @@ class Settings(BaseSettings):
     """How long a revoked token may still be believed."""
     database_url: SecretStr | None = None
     """`postgresql://user:password@host/name`; None: a SQLite file in `state`."""
+    only: Literal["api", "conductor"] | None = None
+    """Be one half of Moorage, beside other processes on one PostgreSQL; None: be both."""
+    machine: str = Field(default_factory=socket.gethostname, pattern=r"^[^/\s]{1,200}$")
+    """This machine's name among those that share a database; the host name unless it is said.
+
+    Local clusters remember it: under another name it is another machine to them.
+    """
+    lease_seconds: float = Field(default=30.0, ge=2)
+    """How long the clusters of a conductor that died wait until another one takes them."""
     quota_clusters: int = Field(default=20, ge=-1)
     """Of each project that has no quota of its own; -1: no limit. So are those below."""
     quota_nodes: int = Field(default=100, ge=-1)
@@ -70,6 +81,8 @@ class Settings(BaseSettings):
 
     fakes: bool = False
     """Offer the fake provider and COE as well: for tests and benchmarks."""
+    fake_nodes: Path | None = None
+    """Keep the fake nodes as files there, where several processes see them."""
 
     @property
     def database(self) -> str:

@@ -5,6 +5,7 @@ service, and shapes the answer. It decides nothing: who may do what, and by whic
 is told by the services.
 """
 
-from moorage.api.app import create_api
+from moorage.api.app import create_api, create_probes
+from moorage.api.asgi import Api
 
-__all__ = ["create_api"]
+__all__ = ["Api", "create_api", "create_probes"]

@@ -21,8 +21,10 @@ from moorage.api.routes import (
     stats,
     templates,
 )
+from moorage.model.caller import Caller
+from moorage.model.errors import Unauthenticated
 from moorage.model.ports import TokenValidator
-from moorage.services import Services
+from moorage.services import AuditService, Services
 
 
 def create_api(
@@ -63,3 +65,16 @@ def create_api(
         identity_url=identity_url,
         trust_proxy=trust_proxy,
     )
+
+
+def create_probes(*, ready: root.Ready, audit: AuditService) -> Api:
+    """As the API without its objects: for a process that only conducts, and serves nobody."""
+    return Api(root.routes(ready).routes, validator=_Nobody(), audit=audit, identity_url="")
+
+
+class _Nobody:
+    """Knows no token."""
+
+    async def validate(self, token: str) -> Caller:
+        del token
+        raise Unauthenticated("this process serves no API.")

@@ -1,7 +1,7 @@
 """The one server process of a state directory: found, started, awaited, stopped.
 
 `<state>/moorage.pid` is locked (flock) for as long as that process lives, so that
-there is one; and it names the process by pid, start time and boot, so that no other
+there is one conductor in it; and it names the process by pid, start time and boot, so that no other
 can be taken for it, however the last one ended. The lock's descriptor is not
 inherited: neither Keystone nor a node holds on to it.
 """
@@ -21,8 +21,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moorage.cli.failure import Code, Failure
+
+if TYPE_CHECKING:
+    from moorage.settings import Settings
 
 LOG_BYTES = 10 * 2**20
 """A log larger than this is set aside (one generation) when the server starts."""
@@ -62,17 +66,29 @@ def _start_time(pid: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The files of the server process below the state directory."""
+    """The files of a server process below the state directory.
+
+    `api`: of the one that is the API and no more, which may run beside the conductor.
+    """
 
     state: Path
+    api: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Home:
+        return cls(settings.state, settings.only == "api")
+
+    @property
+    def _stem(self) -> str:
+        return "moorage-api" if self.api else "moorage"
 
     @property
     def pidfile(self) -> Path:
-        return self.state / "moorage.pid"
+        return self.state / f"{self._stem}.pid"
 
     @property
     def log(self) -> Path:
-        return self.state / "log" / "moorage.log"
+        return self.state / "log" / f"{self._stem}.log"
 
     @property
     def settings(self) -> Path:

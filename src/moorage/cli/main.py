@@ -19,7 +19,7 @@ from moorage.cli import (
     templates,
 )
 from moorage.cli.failure import MEANINGS, Code, Failure
-from moorage.cli.options import Database, OutputAs, State
+from moorage.cli.options import Database, Only, OutputAs, State
 from moorage.cli.screen import Output, Progress, complain, say, show_json, teach
 
 CODES = "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
@@ -114,6 +114,7 @@ def up(
         ),
     ] = None,
     database: Database = None,
+    only: Only = None,
     quota_clusters: Annotated[
         int | None, typer.Option(help="Clusters a project may have (20).", show_default=False)
     ] = None,
@@ -136,6 +137,7 @@ def up(
         "public_address": public_address,
         "pool": pool,
         "database_url": database,
+        "only": only and only.value,
         "quota_clusters": quota_clusters,
         "quota_nodes": quota_nodes,
         "memory_overcommit": memory_overcommit,
@@ -160,12 +162,15 @@ def up(
         "ends on SIGTERM. Clusters go on without it. `moorage up` keeps the options; "
         "what is said here holds for this time.",
         "moorage serve --state /var/lib/moorage",
+        "moorage serve --only conductor   # on each machine that has nodes; one PostgreSQL for all",
+        "moorage serve --only api         # as many as are needed, with one --keystone",
     )
 )
-def serve(state: State = None, database: Database = None) -> None:
+def serve(state: State = None, database: Database = None, only: Only = None) -> None:
     from moorage.cli import choices, server
 
-    server.serve(choices.load(choices.state_of(state), {"database_url": database}))
+    options = {"database_url": database, "only": only and only.value}
+    server.serve(choices.load(choices.state_of(state), options))
 
 
 @app.command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -11,6 +12,12 @@ import typer
 
 from moorage.cli.failure import Code, Failure
 from moorage.cli.screen import Output
+
+
+class Half(StrEnum):
+    API = "api"
+    CONDUCTOR = "conductor"
+
 
 OutputAs = Annotated[Output, typer.Option("-o", "--output", help="For a person or for a program.")]
 OsCloud = Annotated[
@@ -36,6 +43,15 @@ Database = Annotated[
         metavar="URL",
         help="postgresql://user:password@host/name; else a SQLite file. Whoever looks at this "
         "machine's processes can read it: MOORAGE_DATABASE_URL keeps a password out of sight.",
+        show_default=False,
+    ),
+]
+
+Only = Annotated[
+    Half | None,
+    typer.Option(
+        "--only",
+        help="Be one half of Moorage, beside other processes on one PostgreSQL.",
         show_default=False,
     ),
 ]

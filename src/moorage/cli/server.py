@@ -26,7 +26,7 @@ PORT_PATIENCE = 3.0
 
 def up(settings: Settings, progress: Progress) -> bool:
     """Start the server if it is not up, and return when it is ready: whether it was started."""
-    home = Home(settings.state)
+    home = Home.of(settings)
     if daemon.running(home) is not None:
         return False
     refuse_if_unfit(settings)
@@ -45,19 +45,19 @@ def serve(settings: Settings) -> None:
     """Be the server until SIGTERM; structured JSON on stderr."""
     from moorage import app
 
-    with daemon.held(Home(settings.state)):
+    with daemon.held(Home.of(settings)):
         app.serve(settings)
 
 
 def down(state: Path, progress: Progress) -> bool:
     """Stop the server and its Keystone; nodes go on. Returns whether one ran."""
-    process = daemon.running(Home(state))
-    if process is None:
-        return False
-    with progress.step("Moorage stops") as step:
-        if not daemon.stop(process, seconds=STOP_SECONDS):
-            step.result(f"it was killed, for it did not end within {STOP_SECONDS:.0f} s")
-    return True
+    found = [daemon.running(Home(state, api)) for api in (True, False)]
+    processes = [process for process in found if process is not None]
+    for process in processes:
+        with progress.step("Moorage stops") as step:
+            if not daemon.stop(process, seconds=STOP_SECONDS):
+                step.result(f"it was killed, for it did not end within {STOP_SECONDS:.0f} s")
+    return bool(processes)
 
 
 def purge(settings: Settings, progress: Progress) -> None:
@@ -65,7 +65,7 @@ def purge(settings: Settings, progress: Progress) -> None:
     from moorage import app
 
     with progress.step(f"everything of {settings.state} is removed"):
-        with daemon.held(Home(settings.state)):
+        with daemon.held(Home(settings.state)), daemon.held(Home(settings.state, api=True)):
             app.wipe(settings)
         _remove_own_files(Home(settings.state))
 
@@ -73,7 +73,7 @@ def purge(settings: Settings, progress: Progress) -> None:
 def _remove_own_files(home: Home) -> None:
     """What this room keeps in the state directory, and the directory if it is empty then."""
     shutil.rmtree(home.state / "demo", ignore_errors=True)
-    for path in (home.settings, home.pidfile, *home.log.parent.glob("moorage.log*")):
+    for path in (home.settings, home.pidfile, *home.log.parent.glob("moorage*.log*")):
         path.unlink(missing_ok=True)
     for directory in (home.log.parent, home.state):
         if directory.is_dir() and not any(directory.iterdir()):
@@ -82,7 +82,8 @@ def _remove_own_files(home: Home) -> None:
 
 def ports(settings: Settings) -> list[int]:
     """The TCP ports that the server takes."""
-    return [settings.port, *([] if settings.keystone else [settings.keystone_port])]
+    own_keystone = not settings.keystone and settings.only != "conductor"
+    return [settings.port, *([settings.keystone_port] if own_keystone else [])]
 
 
 def findings(settings: Settings) -> list[Finding]:
@@ -90,7 +91,7 @@ def findings(settings: Settings) -> list[Finding]:
     from moorage.cli.doctor import examine
     from moorage.cli.facts import gather
 
-    taken = [] if daemon.running(Home(settings.state)) else ports(settings)
+    taken = [] if daemon.running(Home.of(settings)) else ports(settings)
     facts = gather(settings.state, settings.host, taken)
     return examine(facts, settings.pool, taken)
 
@@ -123,9 +124,13 @@ def _unfit(lacks: Sequence[Finding]) -> Failure:
 def tell_what_next(settings: Settings, started: bool) -> None:
     """Where the server is, and what to type now."""
     clouds = Home(settings.state).clouds
+    log = Home.of(settings).log
+    if settings.only == "conductor":
+        say(f"The conductor is {'up' if started else 'up already'}; its log: {log}")
+        return
     say(f"Moorage is {'up' if started else 'up already'}: http://{settings.host}:{settings.port}")
     say(f"  clouds.yaml   {clouds}  (cloud `moorage`, the operator's own)")
-    say(f"  log           {Home(settings.state).log}")
+    say(f"  log           {log}")
     say("")
     say("What to type next:")
     say("  moorage template create swarm --coe swarm --flavor small --public")

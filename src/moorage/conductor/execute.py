@@ -12,6 +12,7 @@ from moorage.model.errors import RetryLater
 from moorage.model.plan import Step
 from moorage.planning.order import ordered
 from moorage.planning.outcomes import Kind, Outcome, trouble_of
+from moorage.store.claims import LostClaim
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,8 @@ async def execute(
 
     A step that fails takes the steps after it along; all others go on. Once `halt` is set,
     no further step starts. Raises ValueError for a plan that has no order, before anything
-    is done. Cancelled, it cancels the steps that run and waits until they have let go.
+    is done, and LostClaim. Cancelled, it cancels the steps that run and waits until they have
+    let go.
     """
     graph = ordered(steps)
     by_key = {step.key: step for step in steps}
@@ -53,11 +55,16 @@ async def execute(
 
 
 async def attempt(step: Step, perform: Perform, turn: str) -> Outcome:
-    """Do one step within its time, and say how it went; only a cancellation gets through."""
+    """Do one step within its time, and say how it went.
+
+    Only a cancellation gets through, and LostClaim: then nothing more is to be done.
+    """
     began = monotonic()
     try:
         async with asyncio.timeout(step.timeout) as limit:
             await perform(step)
+    except LostClaim:
+        raise
     except Exception as error:
         failure: Exception = error
         if isinstance(error, TimeoutError) and limit.expired():

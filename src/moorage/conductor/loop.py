@@ -3,7 +3,9 @@
 One dispatcher claims due rows for as long as a slot is free, and starts a task for each;
 then it sleeps until the next row falls due or a hint comes. It never polls. Beside each
 turn a task renews its lease; when the claim is lost all the same, the turn is cut off,
-and the store would refuse its writes anyway.
+and the store would refuse its writes anyway. A process that was paused past its leases
+(SIGSTOP, a suspended machine) asks the store before the next step of each turn, and so
+does nothing more to a cluster that another has taken meanwhile.
 
 What ends a turn early: `stop`, and a tenant who deletes the cluster while it is still
 being made. Both halt it, so that no further step starts, and cut it off `grace` seconds
@@ -14,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -27,9 +31,9 @@ from moorage.conductor.ears import Ears
 from moorage.conductor.turn import Tried, Turn
 from moorage.conductor.watch import Watch
 from moorage.conductor.world import World
-from moorage.model.errors import NotFound, RetryLater
+from moorage.model.errors import RetryLater
 from moorage.model.ports import Hears
-from moorage.store import EVERYTHING, Claim, LostClaim, Store
+from moorage.store import Claim, LostClaim, Store
 
 log = structlog.get_logger(__name__)
 
@@ -38,14 +42,20 @@ TURNS = 64
 GRACE = 5.0
 BEAT = 15.0
 """Seconds between two signs of life."""
+LOOK = 5.0
+"""Seconds after which a conductor that is not alone looks for work, even if nobody hinted."""
 BINARY = "moorage-conductor"
 
 
 @dataclass(slots=True)
 class _Running:
-    """A turn under way. `changed`: a watcher saw something happen to its nodes meanwhile."""
+    """A turn under way. `changed`: a watcher saw something happen to its nodes meanwhile.
+
+    Nobody else takes the claim before `held_until`, on this process's `_clock`.
+    """
 
     claim: Claim
+    held_until: float
     halt: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     changed: bool = False
@@ -56,7 +66,8 @@ class Conductor:
 
     `turns` is how many clusters have their turn at once. `lease` and `grace` are in
     seconds. `alone`: no other process works on this database, so that every claim found
-    at the start belongs to one that died.
+    at the start belongs to one that died. Otherwise those that bear the name of this
+    `home` do: it is `machine/install`, and there is one conductor there at a time.
     """
 
     def __init__(
@@ -68,8 +79,10 @@ class Conductor:
         lease: float = LEASE,
         grace: float = GRACE,
         alone: bool = True,
+        home: str = "",
     ) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._home = home
+        self.name = f"{home or socket.gethostname()} {os.getpid()}-{secrets.token_hex(3)}"
         self._store = store
         self._world = world
         self._lease = lease
@@ -92,10 +105,7 @@ class Conductor:
 
     async def run(self) -> None:
         """Conduct. When it returns or is cancelled, it holds no claim and runs no task."""
-        if self._alone and (broken := await self._store.claims.break_all()):
-            log.info("claims of a conductor that died are free again", count=broken)
-        # What is written of them was seen by another process, before whatever ended it.
-        await self._store.claims.hasten_all()
+        await self._move_in()
         watch = Watch(self._world.providers, self._changed)
         parts = [
             asyncio.create_task(self._stopping.wait()),
@@ -117,18 +127,32 @@ class Conductor:
             await self._wind_down(grace)
             await self._ears.aclose()
 
+    async def _move_in(self) -> None:
+        """Free what a conductor of this place that died had claimed, and take what is here."""
+        claims, broken = self._store.claims, 0
+        if self._alone:
+            broken = await claims.break_all()
+        else:
+            claims.settle(self._world.homes)
+            if self._home:
+                broken = await claims.break_of(f"{self._home} ")
+        if broken:
+            log.info("claims of a conductor that died are free again", count=broken)
+        # What is written of them was seen by another process, before whatever ended it.
+        await claims.hasten_all()
+
     async def _dispatch(self) -> None:
         while True:
             await self._slots.acquire()
             try:
-                claim = await self._next()
+                running = await self._next()
             except BaseException:
                 self._slots.release()
                 raise
-            running = self._running[claim.cluster.uuid] = _Running(claim)
+            self._running[running.claim.cluster.uuid] = running
             running.task = asyncio.create_task(self._look_after(running))
 
-    async def _next(self) -> Claim:
+    async def _next(self) -> _Running:
         """The next cluster that is due, waited for."""
         claims = self._store.claims
         while True:
@@ -136,9 +160,9 @@ class Conductor:
                 # To ask is cheap, to take is a write: take only what is due.
                 due_in = await claims.next_due()
                 if due_in != 0.0:
-                    await self._store.hints.wait(due_in)
-                elif claim := await self._take():
-                    return claim
+                    await self._hint(due_in)
+                elif running := await self._take():
+                    return running
             except RetryLater as error:
                 log.warning("the store does not answer", reason=error.reason)
                 await asyncio.sleep(error.delay)
@@ -147,15 +171,22 @@ class Conductor:
                 log.exception("no claim could be taken")
                 await asyncio.sleep(1.0)
 
-    async def _take(self) -> Claim | None:
+    async def _hint(self, due_in: float | None = None) -> None:
+        """Wait for one; not for too long, where those of other processes may be lost."""
+        patience = due_in if self._alone else LOOK if due_in is None else min(LOOK, due_in)
+        await self._store.hints.wait(patience)
+
+    async def _take(self) -> _Running | None:
         """`claims.take`; a claim that was committed while we were cancelled is given back."""
+        began = _clock()
         taking = asyncio.ensure_future(self._store.claims.take(self.name, self._lease))
         try:
-            return await asyncio.shield(taking)
+            claim = await asyncio.shield(taking)
         except asyncio.CancelledError:
             if claim := await taking:
                 await self._give_back(claim)
             raise
+        return _Running(claim, began + self._lease) if claim else None
 
     async def _look_after(self, running: _Running) -> None:
         """One turn, with its lease renewed, whatever becomes of it."""
@@ -179,7 +210,8 @@ class Conductor:
     async def _take_turn(self, running: _Running) -> bool:
         """Whether it ended without trouble."""
         claim, began = running.claim, monotonic()
-        turn = Turn(claim, self._world, self._store.claims, self._tried, running.halt)
+        hold = functools.partial(self._hold, running)
+        turn = Turn(claim, self._world, self._store.claims, self._tried, running.halt, hold=hold)
         said = log.bind(cluster=claim.cluster.uuid, cluster_name=claim.cluster.name, turn=turn.id)
         try:
             end = await turn.take()
@@ -205,11 +237,21 @@ class Conductor:
         else:
             self._ears.forget(turn.cluster.uuid)
 
+    async def _hold(self, running: _Running) -> None:
+        """Return under a live lease. Raises LostClaim; RetryLater where the store is silent."""
+        if _clock() >= running.held_until:
+            await self._prolong(running)
+
+    async def _prolong(self, running: _Running) -> None:
+        began = _clock()
+        await self._store.claims.renew(running.claim, self._lease)
+        running.held_until = began + self._lease
+
     async def _renew(self, running: _Running) -> None:
         while True:
             await asyncio.sleep(self._lease / 3.0)
             try:
-                await self._store.claims.renew(running.claim, self._lease)
+                await self._prolong(running)
             except LostClaim:
                 if running.task is not None:
                     running.task.cancel()
@@ -222,23 +264,33 @@ class Conductor:
         while True:
             try:
                 await self._store.heartbeats.beat(socket.gethostname(), BINARY)
+                if not self._alone:
+                    await self._speak_of_homes()
             except RetryLater as error:
                 log.warning("the store does not answer", reason=error.reason)
             except Exception:
                 log.exception("no sign of life could be written")
             await asyncio.sleep(BEAT)
 
+    async def _speak_of_homes(self) -> None:
+        for home in set(self._world.homes.values()):
+            await self._store.homes.beat(home)
+        if silenced := await self._store.homes.speak_for_deserted():
+            log.warning("clusters of machines without a conductor", count=silenced)
+
     async def _give_way(self) -> None:
         """Halt the turns of clusters that are to be deleted by now, as soon as it is written."""
         while True:
-            await self._store.hints.wait(None)
-            for uuid, running in list(self._running.items()):
-                if running.halt.is_set() or running.claim.cluster.status.deleting:
-                    continue
-                with contextlib.suppress(NotFound, RetryLater):
-                    cluster = await self._store.clusters.get(uuid, EVERYTHING)
-                    if cluster.status.deleting:
-                        self._halt(running, self._grace)
+            await self._hint()
+            living = {
+                uuid: running
+                for uuid, running in self._running.items()
+                if not running.halt.is_set() and not running.claim.cluster.status.deleting
+            }
+            if living:
+                with contextlib.suppress(RetryLater):
+                    for uuid in await self._store.clusters.going(living.keys()):
+                        self._halt(living[uuid], self._grace)
 
     def _halt(self, running: _Running, grace: float) -> None:
         """Start no further step; cut the turn off if it has not ended `grace` seconds later."""
@@ -268,3 +320,8 @@ class Conductor:
             self._halt(running, grace)
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _clock() -> float:
+    """Seconds that go on while the process, or the machine, is asleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -96,11 +96,19 @@ class End:
 class Turn:
     """One turn of one claimed cluster.
 
-    Once `halt` is set, no further step starts, and the turn ends as soon as it can.
+    Once `halt` is set, no further step starts, and the turn ends as soon as it can. `hold`
+    is awaited before each step: it makes sure that the claim holds, or raises LostClaim.
     """
 
     def __init__(
-        self, claim: Claim, world: World, ledger: Ledger, tried: Tried, halt: asyncio.Event
+        self,
+        claim: Claim,
+        world: World,
+        ledger: Ledger,
+        tried: Tried,
+        halt: asyncio.Event,
+        *,
+        hold: Callable[[], Awaitable[None]],
     ) -> None:
         self.claim = claim
         self.cluster = claim.cluster
@@ -108,6 +116,7 @@ class Turn:
         self.ledger = ledger
         self.tried = tried
         self.halt = halt
+        self.hold = hold
         self.id = uuid.uuid4().hex[:12]
         self.began = monotonic()
         self.began_at = world.now()
@@ -245,6 +254,7 @@ class Turn:
         return outcomes
 
     async def _perform(self, step: Step) -> None:
+        await self.hold()
         provider = self.world.provider(self.cluster)
         match step.verb:
             case plan.ENSURE_NODE:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from moorage.model.cluster import Cluster, ClusterSpec, spec_of
 from moorage.model.errors import RetryLater
-from moorage.model.ports import AnyDriver, Authority, CaKeys, NodeProvider
+from moorage.model.ports import AnyDriver, Authority, CaKeys, HasHome, NodeProvider
 from moorage.planning.healing import Limits
 
 T = TypeVar("T")
@@ -37,6 +37,11 @@ class World:
     now: Callable[[], datetime.datetime] = utc_now
     jitter: Callable[[], float] = random.random
     healing: Limits = field(default_factory=Limits)
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """Where the clusters of each provider that is bound to a place are at home."""
+        return {n: p.home for n, p in self.providers.items() if isinstance(p, HasHome)}
 
     def driver(self, cluster: Cluster) -> AnyDriver:
         return _found(self.drivers, cluster.coe, "driver for the COE")

@@ -258,6 +258,16 @@ class Hears(Protocol):
 
 
 @runtime_checkable
+class HasHome(Protocol):
+    """A provider whose nodes can be reached from one place only, the machine that they are on."""
+
+    @property
+    def home(self) -> str:
+        """The place, as `machine/install`: only a conductor there works on its clusters."""
+        ...
+
+
+@runtime_checkable
 class Closes(Protocol):
     """A plugin that keeps something open."""
 

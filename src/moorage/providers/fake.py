@@ -1,8 +1,9 @@
 """Nodes that are not there: for tests, for scale, for trying a driver out.
 
 `FakeProvider` keeps its nodes in memory, or as files in a directory, so that they outlive
-the process as real ones do. The other classes are fakes that misbehave, named by how.
-They all pass the provider's contract where their misbehaviour doesn't forbid it.
+the process as real ones do, and other processes see them. The other classes are fakes that
+misbehave, named by how. They all pass the provider's contract where their misbehaviour
+doesn't forbid it.
 
 A fake node's host runs nothing and notes everything; only the few programs that the
 contract speaks of (`true`, `false`, `echo`, `cat`, `stat -c %a`, `rm -f`, `sleep`) answer
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import shutil
 from collections import Counter
@@ -52,9 +54,8 @@ class FakeProvider:
         self._nodes: dict[str, dict[str, _Node]] = {}
         self._watchers: set[asyncio.Queue[str]] = set()
         if directory is not None and directory.exists():
-            for path in sorted(directory.glob("*/*.json")):
-                node = _from_json(path.read_text())
-                self._nodes.setdefault(node.seen.ref.owner, {})[node.seen.name] = node
+            for owner in directory.iterdir():
+                self._look(owner.name)
 
     async def ensure(self, spec: NodeSpec) -> ObservedNode:
         self.calls["ensure"] += 1
@@ -64,7 +65,7 @@ class FakeProvider:
     async def observe(self, owner: str) -> list[ObservedNode]:
         self.calls["observe"] += 1
         await asyncio.sleep(0)
-        nodes = self._nodes.get(owner, {})
+        nodes = self._look(owner)
         return [nodes[name].seen for name in sorted(nodes)]
 
     async def delete(self, ref: NodeRef) -> None:
@@ -111,7 +112,7 @@ class FakeProvider:
 
     def put_up(self, spec: NodeSpec, state: NodeState, reason: str = "") -> ObservedNode:
         """Make the node, or find it with its disk, in `state`."""
-        nodes = self._nodes.setdefault(spec.owner, {})
+        nodes = self._nodes.setdefault(spec.owner, self._look(spec.owner))
         node = nodes.get(spec.name)
         if node is None or node.seen.state is NodeState.BROKEN:
             taken = {other.seen.address for other in nodes.values()}
@@ -126,7 +127,7 @@ class FakeProvider:
         return node.seen
 
     def drop(self, ref: NodeRef) -> None:
-        nodes = self._nodes.get(ref.owner, {})
+        nodes = self._look(ref.owner)
         nodes.pop(ref.name, None)
         if not nodes:
             self._nodes.pop(ref.owner, None)
@@ -135,9 +136,21 @@ class FakeProvider:
             if not nodes:
                 shutil.rmtree(self.directory / ref.owner, ignore_errors=True)
 
+    def _look(self, owner: str) -> dict[str, _Node]:
+        """The owner's nodes, by name: as the files say, where there are files."""
+        if self.directory is not None:
+            found = {}
+            for path in sorted((self.directory / owner).glob("*.json")):
+                with contextlib.suppress(FileNotFoundError):  # deleted by another process
+                    found[path.stem] = _from_json(path.read_text())
+            self._nodes.pop(owner, None)
+            if found:
+                self._nodes[owner] = found
+        return self._nodes.get(owner, {})
+
     def running(self, ref: NodeRef) -> _Node:
         """The node, if it is up. RetryLater otherwise."""
-        node = self._nodes.get(ref.owner, {}).get(ref.name)
+        node = self._look(ref.owner).get(ref.name)
         if node is None or node.seen.state is not NodeState.RUNNING:
             raise RetryLater(f"node {ref.name} does not run")
         return node

@@ -1,13 +1,17 @@
 """Claims: one cluster, one worker, in order.
 
-Each row carries `due_at`, a lease and a fencing token. `take` gives a due row without a
-live lease to a worker, and counts its token up. Every later write of the worker names
-the token: a worker that slept past its lease, while another took the row, is told so
+Each row carries `due_at`, a lease and a fencing token. `take` gives a due row to a worker,
+counts its token up, and lets it fall due again when the lease ends: so one index says
+what is to be done next, however many rows there are. Every later write of the worker
+names the token: a worker that slept past its lease, while another took the row, is told so
 (LostClaim) and changes nothing. A lease that ran out and was not taken by another still
 holds; so the lease bounds how long a dead worker's cluster waits, and nothing else.
 
 `generation` counts what the tenant wished for. A worker that planned for an older wish
 may write what it saw, and not its verdict on the way to it.
+
+A cluster whose nodes belong to one place has a home, the place where it was first taken,
+and only a worker of that place takes it (`settle`).
 
 `take` is one statement. On PostgreSQL its inner select skips rows that others hold
 locked (`FOR UPDATE SKIP LOCKED`); SQLite, with its one writer, leaves that clause out.
@@ -16,11 +20,21 @@ locked (`FOR UPDATE SKIP LOCKED`); SQLite, with its one writer, leaves that clau
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, func, or_, select
+from sqlalchemy import (
+    Connection,
+    Float,
+    Row,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from moorage.model.cluster import Cluster, ClusterStatus
 from moorage.model.event import Event
@@ -37,21 +51,6 @@ _OWN_ROW = Isolation.READ_COMMITTED
 """Every write here is guarded by the row that it locks, and by nothing else."""
 
 # The statements stand here, built once: building one costs more than running it.
-_FREE = or_(clusters.c.lease_until.is_(None), clusters.c.lease_until <= bindparam("now"))
-_DUE = select(clusters.c.id).where(clusters.c.due_at <= bindparam("now"), _FREE).limit(1)
-_TAKE = (
-    clusters.update()
-    .where(
-        clusters.c.id
-        == _DUE.order_by(clusters.c.due_at).with_for_update(skip_locked=True).scalar_subquery()
-    )
-    .values(
-        token=clusters.c.token + 1,
-        lease_until=bindparam("until"),
-        lease_worker=bindparam("worker"),
-    )
-    .returning(clusters)
-)
 _HELD = (
     select(clusters.c.token, clusters.c.lease_until, clusters.c.generation, clusters.c.status)
     .where(clusters.c.uuid == bindparam("claimed"))
@@ -81,17 +80,57 @@ _RENEWED = _OURS.values(
 """As _OURS; the CA that the cluster's was changed for becomes its CA."""
 _HASTEN_ALL = (
     clusters.update()
-    .where(clusters.c.due_at > bindparam("now"), clusters.c.lease_until.is_(None))
+    .where(
+        clusters.c.due_at > bindparam("now"),
+        clusters.c.lease_until.is_(None),
+        clusters.c.home.in_(bindparam("homes", expanding=True)),
+    )
     .values(due_at=bindparam("now"))
 )
-_NEXT = select(
-    func.min(
-        case(
-            (clusters.c.lease_until > clusters.c.due_at, clusters.c.lease_until),
-            else_=clusters.c.due_at,
-        )
-    )
+_BREAK = clusters.update().values(
+    lease_until=None, lease_worker=None, due_at=bindparam("now", type_=Float)
 )
+_FORGET_HOMES = clusters.update().where(clusters.c.home != "").values(home="")
+
+
+class _Queue:
+    """The statements by which rows of certain homes are found and taken.
+
+    Each home is looked at by itself, so that its first row is the first of the index.
+    """
+
+    def __init__(self, homes: Mapping[str, str]) -> None:
+        self.homes = sorted(set(homes.values())) or [""]
+        first = (
+            select(literal(home).label("home"), func.min(clusters.c.due_at).label("due_at")).where(
+                clusters.c.home == home
+            )
+            for home in sorted({"", *homes.values()})
+        )
+        self.first = union_all(*first)
+        """A row for each home: when its first row falls due."""
+        due = (
+            select(clusters.c.id)
+            .where(clusters.c.home == bindparam("at"), clusters.c.due_at <= bindparam("now"))
+            .order_by(clusters.c.due_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        taken: dict[str, Any] = {
+            "token": clusters.c.token + 1,
+            "due_at": bindparam("until"),
+            "lease_until": bindparam("until"),
+            "lease_worker": bindparam("worker"),
+        }
+        if homes:
+            moves_in = ((clusters.c.provider == provider, home) for provider, home in homes.items())
+            taken["home"] = case(*moves_in, else_=clusters.c.home)
+        self.take = (
+            clusters.update()
+            .where(clusters.c.id == due.scalar_subquery())
+            .values(taken)
+            .returning(clusters)
+        )
 
 
 class LostClaim(Exception):
@@ -120,17 +159,26 @@ class Claims:
         self._database = database
         self._seal = seal
         self._hints = hints
+        self._queue = _Queue({})
+
+    def settle(self, homes: Mapping[str, str]) -> None:
+        """Say where this process is: the home that each provider's clusters get here, by provider.
+
+        It takes only clusters that are at home there or nowhere; such a cluster's home is
+        where it is first taken. Without this, it takes those without a home, and gives none.
+        """
+        self._queue = _Queue(homes)
 
     async def take(self, worker: str, lease: float) -> Claim | None:
         """Claim the row that is due longest; None where none is due and free."""
         now = time.time()
-        moment = {"now": now}
         # Most looks find nothing: a read says so without waking the writer.
-        if await self._database.read(lambda c: c.execute(_DUE, moment).first()) is None:
+        first = await self._first()
+        if first is None or first.due_at > now:
             return None
-        values = {"now": now, "until": now + lease, "worker": worker}
+        values = {"now": now, "until": now + lease, "worker": worker, "at": first.home}
         row = await self._database.write(
-            lambda c: c.execute(_TAKE, values).first(), isolation=_OWN_ROW
+            lambda c: c.execute(self._queue.take, values).first(), isolation=_OWN_ROW
         )
         if row is None:
             return None
@@ -144,7 +192,8 @@ class Claims:
 
     async def renew(self, claim: Claim, lease: float) -> None:
         """Hold it for `lease` seconds from now. Raises LostClaim."""
-        values = {**_names(claim), "lease_until": time.time() + lease}
+        until = time.time() + lease
+        values = {**_names(claim), "lease_until": until, "due_at": until}
 
         def work(connection: Connection) -> None:
             if connection.execute(_OURS, values).rowcount == 0:
@@ -209,8 +258,11 @@ class Claims:
         )
 
     async def hasten_all(self) -> int:
-        """Let every row that nobody has claimed fall due now; how many were not due yet."""
-        values = {"now": time.time()}
+        """Let every row at home here that nobody has claimed fall due now.
+
+        Without homes, every row that has none. How many were not due yet.
+        """
+        values = {"now": time.time(), "homes": self._queue.homes}
         return await self._database.write(
             lambda connection: connection.execute(_HASTEN_ALL, values).rowcount,
             lambda moved: self._hints.give() if moved else None,
@@ -243,22 +295,40 @@ class Claims:
         await self._database.write(work, isolation=_OWN_ROW)
 
     async def break_all(self) -> int:
-        """End every claim, whoever holds it: for the start of the only process. How many."""
-        statement = (
-            clusters.update()
-            .where(clusters.c.lease_until.is_not(None))
-            .values(lease_until=None, lease_worker=None)
+        """End every claim, and forget all homes: for the start of the only process. How many."""
+
+        def work(connection: Connection) -> int:
+            connection.execute(_FORGET_HOMES)
+            held = _BREAK.where(clusters.c.lease_until.is_not(None))
+            return connection.execute(held, {"now": time.time()}).rowcount
+
+        return await self._database.write(work, lambda _: self._hints.give(), isolation=_OWN_ROW)
+
+    async def break_of(self, workers: str) -> int:
+        """End the claims of all workers whose names begin so: of processes that are gone."""
+        theirs = _BREAK.where(
+            clusters.c.lease_until.is_not(None),
+            clusters.c.lease_worker.startswith(workers, autoescape=True),
         )
         return await self._database.write(
-            lambda connection: connection.execute(statement).rowcount,
+            lambda connection: connection.execute(theirs, {"now": time.time()}).rowcount,
             lambda _: self._hints.give(),
             isolation=_OWN_ROW,
         )
 
     async def next_due(self) -> float | None:
         """Seconds until the next row is due and free (0 or more); None without rows."""
-        first = await self._database.read(lambda connection: connection.scalar(_NEXT))
-        return None if first is None else max(0.0, first - time.time())
+        first = await self._first()
+        return None if first is None else max(0.0, first.due_at - time.time())
+
+    async def _first(self) -> Row[Any] | None:
+        """Which home's row falls due first, and when."""
+        rows = await self._database.read(lambda c: c.execute(self._queue.first).all())
+        return min((row for row in rows if row.due_at is not None), key=_due_at, default=None)
+
+
+def _due_at(row: Row[Any]) -> float:
+    return float(row.due_at)
 
 
 def _names(claim: Claim) -> dict[str, Any]:

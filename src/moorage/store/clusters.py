@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, case, select
 
 from moorage.model.cluster import Cluster, Rotation
 from moorage.model.errors import Conflict, NotFound
@@ -51,6 +51,10 @@ SHOWN = select(*(column for column in clusters.c if column.name not in HIDDEN))
 """What lists and lookups read: never a key, not even a sealed one."""
 _OF_PROJECT = SHOWN.where(clusters.c.project_id == bindparam("project"))
 _BY_UUID = SHOWN.where(clusters.c.uuid == bindparam("wanted")).with_for_update()
+_FREE = clusters.c.lease_until.is_(None)
+_ALIVE = select(clusters.c.uuid).where(
+    clusters.c.uuid.in_(bindparam("asked", expanding=True)), clusters.c.status.not_like("DELETE%")
+)
 _CA = select(
     clusters.c.uuid, clusters.c.rotation, *(clusters.c[name] for name in sorted(HIDDEN))
 ).where(clusters.c.uuid == bindparam("wanted"))
@@ -123,6 +127,12 @@ class Clusters:
 
         return await self._database.read(work)
 
+    async def going(self, uuids: Collection[str]) -> set[str]:
+        """Those among them that are to be deleted by now, or are gone."""
+        asked = {"asked": list(uuids)}
+        alive = await self._database.read(lambda c: c.execute(_ALIVE, asked).scalars().all())
+        return set(uuids).difference(alive)
+
     async def want(
         self,
         uuid: str,
@@ -137,8 +147,8 @@ class Clusters:
 
         Written are template, labels, groups, batch_size, credentials, rotation, fallback, status,
         status_reason, deadline and health; the row's generation moves on, `attempts`
-        becomes 0, it is due at once, and the new status_reason becomes an event. (A wish
-        for health alone leaves the generation: it voids nothing that the conductor does.)
+        becomes 0, it is due as soon as it is free, and the new status_reason becomes an event.
+        (A wish for health alone leaves the generation: it voids nothing that the conductor does.)
         An unchanged cluster writes nothing. `wish` must be pure and may raise. `coming`:
         the CA that the cluster's is changed for, where that begins with this wish: while
         one is being changed, nodes trust the one that is coming already. Raises NotFound;
@@ -161,7 +171,7 @@ class Clusters:
                 "health_status": after.health.status.value,
                 "health_reasons": dict(after.health.reasons),
                 "updated_at": after.updated_at,
-                "due_at": time.time(),
+                "due_at": case((_FREE, time.time()), else_=clusters.c.due_at),
             }
             if dataclasses.replace(after, health=before.health, updated_at=None) != (
                 dataclasses.replace(before, updated_at=None)

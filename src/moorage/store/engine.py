@@ -16,6 +16,8 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from moorage.store.hints import Hints
+
 T = TypeVar("T")
 
 
@@ -62,6 +64,13 @@ class Database(Protocol):
 
         Raises RetryLater where the database is locked, full, busy or away; its reason says
         so where it is not known whether the transaction was committed.
+        """
+        ...
+
+    async def carry(self, hints: Hints) -> None:
+        """From now on bring the hints of this process to the others, and theirs here.
+
+        Without a guarantee, and with nothing to do where one process is all there is.
         """
         ...
 

@@ -5,13 +5,15 @@ that time forward, also while the task is busy elsewhere: nothing that is commit
 between "there is nothing to take" and the wait is missed. Who already wakes earlier is
 left alone, so that rows put off into the future wake nobody for nothing.
 
-Hints stay within the process. They save time; the timeout of `wait` gives the guarantee.
+What is hinted here is told to other processes as well, where the database has a way to
+do so (`notifications.py`). Hints save time; the timeout of `wait` gives the guarantee.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 
@@ -24,13 +26,21 @@ class _Sleeper:
 
 
 class Hints:
-    """Tells every waiting task of this process that something is, or soon falls, due."""
+    """Tells every waiting task that something is, or soon falls, due."""
 
     def __init__(self) -> None:
         self._sleepers: WeakKeyDictionary[asyncio.Task[object], _Sleeper] = WeakKeyDictionary()
+        self.pass_on: Callable[[float], None] | None = None
+        """Tells the other processes what is given here."""
 
     def give(self, due_in: float = 0.0) -> None:
         """A row was committed that falls due in `due_in` seconds."""
+        self.hear(due_in)
+        if self.pass_on is not None:
+            self.pass_on(due_in)
+
+    def hear(self, due_in: float) -> None:
+        """As `give`, for what another process has committed: it is not passed on."""
         due = asyncio.get_running_loop().time() + due_in
         for sleeper in self._sleepers.values():
             if due < sleeper.until:

@@ -13,6 +13,8 @@ four at a time; three processes together 205/s and 109/s. A write whose connecti
 is tried again, unless that happens while it commits: then nobody knows whether it was
 committed, and the reason says so.
 
+**Hints** travel by LISTEN/NOTIFY over a connection of their own: `notifications.py`.
+
 **Migrations** hold an advisory lock: of two processes that open together, the second waits
 and finds nothing to do. Statements and locks are waited for with a bound, always.
 
@@ -40,7 +42,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from moorage.model.errors import RetryLater
 from moorage.store.documents import from_text
 from moorage.store.engine import Isolation
+from moorage.store.hints import Hints
 from moorage.store.migrate import migrate
+from moorage.store.notifications import Notifications
 from moorage.store.refusals import Server, sqlstate
 
 T = TypeVar("T")
@@ -76,9 +80,10 @@ MEETINGS = {
 class PostgresDatabase:
     """A `Database`. To be used from the event loop that opened it."""
 
-    def __init__(self, engine: AsyncEngine, server: Server) -> None:
-        self._engine = engine
-        self._server = server
+    def __init__(self, url: str) -> None:
+        self._dsn = "postgresql://" + url.partition("://")[2]
+        self._engine = engine = _engine(self._dsn)
+        self._server = Server.of(url)
         self._readers = _Readers(engine)
         self._writers = {
             isolation: engine.execution_options(isolation_level=isolation.value)
@@ -86,6 +91,7 @@ class PostgresDatabase:
         }
         self._free = {isolation: asyncio.Semaphore(most) for isolation, most in WRITERS.items()}
         self._under_way: set[asyncio.Task[object]] = set()
+        self._notifications: Notifications | None = None
 
     @classmethod
     async def open(cls, url: str) -> PostgresDatabase:
@@ -94,17 +100,21 @@ class PostgresDatabase:
         Raises Refused for a wrong user, password or database, and for tables of a newer
         Moorage; RetryLater where the server can't be reached or takes no more connections.
         """
-        server = Server.of(url)
-        database = cls(_engine(url), server)
+        database = cls(url)
         try:
             async with database._writers[Isolation.READ_COMMITTED].connect() as connection:
                 await connection.run_sync(_migrate)
         except BaseException as error:
             await database.close()
             if isinstance(error, Exception):
-                server.refuse(error)
+                database._server.refuse(error)
             raise
         return database
+
+    async def carry(self, hints: Hints) -> None:
+        self._notifications = Notifications(self._dsn, hints.hear)
+        hints.pass_on = self._notifications.tell
+        await self._notifications.tried.wait()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -159,6 +169,8 @@ class PostgresDatabase:
     async def close(self) -> None:
         if self._under_way:
             await asyncio.wait(self._under_way)
+        if self._notifications is not None:
+            await self._notifications.close()
         await self._readers.close()
         await self._engine.dispose()
 
@@ -201,9 +213,7 @@ async def _discard(*connections: AsyncConnection) -> None:
         await connection.close()
 
 
-def _engine(url: str) -> AsyncEngine:
-    dsn = "postgresql://" + url.partition("://")[2]
-
+def _engine(dsn: str) -> AsyncEngine:
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
         return await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=SESSION)
 

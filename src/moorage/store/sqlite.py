@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from moorage.model.errors import Refused, RetryLater
 from moorage.store.documents import from_text
 from moorage.store.engine import Isolation
+from moorage.store.hints import Hints
 from moorage.store.migrate import migrate
 
 T = TypeVar("T")
@@ -111,6 +112,9 @@ class SqliteDatabase:
         future = asyncio.get_running_loop().run_in_executor(self._thread, run)
         future.add_done_callback(committed)
         return await asyncio.shield(future)
+
+    async def carry(self, hints: Hints) -> None:
+        """There is no other process."""
 
     async def close(self) -> None:
         if self._reader is not None:

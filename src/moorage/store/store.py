@@ -12,6 +12,7 @@ from moorage.store.engine import Database
 from moorage.store.events import Events
 from moorage.store.heartbeats import Heartbeats
 from moorage.store.hints import Hints
+from moorage.store.homes import Homes
 from moorage.store.offers import Offers
 from moorage.store.open import open_database
 from moorage.store.quotas import Quotas
@@ -33,6 +34,7 @@ class Store:
         self.events = Events(database)
         self.audit = Audit(database)
         self.heartbeats = Heartbeats(database)
+        self.homes = Homes(database)
         self.offers = Offers(database)
 
     @classmethod
@@ -46,10 +48,12 @@ class Store:
         database = await open_database(url)
         try:
             await _try_seal(database, seal)
+            store = cls(database, seal)
+            await database.carry(store.hints)
         except BaseException:
             await database.close()
             raise
-        return cls(database, seal)
+        return store
 
     async def close(self) -> None:
         await self._database.close()

@@ -125,14 +125,17 @@ clusters = Table(
     Column("ca_key", LargeBinary, nullable=False),
     Column("coming_certificate", LargeBinary),
     Column("coming_key", LargeBinary),
-    # Claims: times in seconds since the epoch. A row without `lease_until` is free.
+    # Claims: times in seconds since the epoch. A row without `lease_until` is free; while it
+    # is claimed it falls due when its lease ends. `home`: the one place where it can be
+    # conducted; empty where that is anywhere, or not yet said.
     Column("generation", Integer, nullable=False),
+    Column("home", String(255), nullable=False, server_default=""),
     Column("due_at", Float, nullable=False),
     Column("lease_until", Float),
     Column("lease_worker", String(255)),
     Column("token", Integer, nullable=False),
     UniqueConstraint("project_id", "name"),
-    Index(None, "due_at"),
+    Index(None, "home", "due_at"),
     sqlite_autoincrement=True,
 )
 
@@ -198,6 +201,13 @@ heartbeats = Table(
     Column("last_seen_at", Instant, nullable=False),
     UniqueConstraint("host", "binary"),
     sqlite_autoincrement=True,
+)
+
+homes = Table(
+    "homes",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("seen_at", Instant, nullable=False),
 )
 
 offers = Table(

@@ -59,6 +59,16 @@ def test_there_is_one_at_most(home: Home, server: subprocess.Popen[str]) -> None
     assert running(home) == there, "the one that was refused took nothing away"
 
 
+def test_an_api_may_run_beside_the_conductor(home: Home, server: subprocess.Popen[str]) -> None:
+    beside = Home(home.state, api=True)
+    with held(beside):
+        assert running(beside) == Process.current()
+        assert running(home) != Process.current()
+        assert beside.log != home.log
+    assert running(beside) is None
+    assert running(home) is not None
+
+
 def test_it_stops_by_itself_when_asked(home: Home, server: subprocess.Popen[str]) -> None:
     there = running(home)
     assert there is not None

@@ -239,3 +239,34 @@ def test_a_database_that_can_not_be(
 )
 def test_databases_that_can_be(tmp_path: Path, url: str) -> None:
     assert choices.load(tmp_path, {"database_url": url}).database == url
+
+
+@pytest.mark.parametrize("only", ["api", "conductor"])
+@pytest.mark.usefixtures("machine")
+def test_one_half_of_it(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    started: list[Settings] = []
+    monkeypatch.setattr(server, "serve", started.append)
+    state = str(tmp_path / "state")
+    words = ("--state", state, "--database", URL, "--only", only)
+    assert moorage("serve", *words) == Code.OK
+    assert moorage("up", *words) == Code.OK
+    assert [started[0].only, choices.load(tmp_path / "state").only] == [only, only]
+    assert len(server.ports(started[0])) == (2 if only == "api" else 1)
+
+
+def test_one_half_needs_a_database_that_others_share(
+    tmp_path: Path, moorage: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moorage("serve", "--state", str(tmp_path / "state"), "--only", "api") != Code.OK
+    assert "PostgreSQL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("machine", ["", "a/b", "a b"])
+def test_names_of_machines_that_can_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str
+) -> None:
+    monkeypatch.setenv("MOORAGE_MACHINE", machine)
+    with pytest.raises(Failure, match="machine"):
+        choices.load(tmp_path)

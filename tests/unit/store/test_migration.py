@@ -309,3 +309,28 @@ async def test_groups_of_one_s_own_can_not_go_down(old_url: str, seal: Seal) -> 
     with pytest.raises(RuntimeError, match=f"cluster {WEB} has node groups"):
         await inside(old_url, moved("0001"))
     assert "events" in await inside(old_url, layout)
+
+
+async def test_claims_of_before_end_with_their_lease(empty_url: str, seal: Seal) -> None:
+    """0002 looked at two columns to see whether a row is due; 0003 looks at one."""
+    await inside(empty_url, moved("0001"))
+    await inside(empty_url, with_rows(seal))
+    await inside(empty_url, moved("0002"))
+    lease = f"UPDATE clusters SET lease_until = 4e9, lease_worker = 'w' WHERE uuid = '{WEB}'"
+    await inside(empty_url, lambda c: c.execute(sa.text(lease)))
+    before, before_rows = await inside(empty_url, layout), await inside(empty_url, rows_of)
+    await opened(empty_url, seal)
+    store = await Store.open(empty_url, seal)
+    claim = await store.claims.take("v", 30)
+    assert claim is not None
+    assert claim.cluster.uuid == DATA
+    assert await store.claims.take("v", 30) is None
+    await store.claims.apply(claim, claim.cluster, 60)
+    await store.close()
+
+    await inside(empty_url, moved("0002"))
+    assert await inside(empty_url, layout) == before
+    await refuse_numbers_given_twice(empty_url)
+    web, old_web = (await inside(empty_url, rows_of))[0], before_rows[0]
+    assert web == old_web | {"due_at": 4e9}
+    await opened(empty_url, seal)

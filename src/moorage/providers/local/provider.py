@@ -38,7 +38,10 @@ SPARE_DISK = 1 << 30
 
 
 class LocalProvider:
-    """Nodes on this machine. `install` names what belongs to this Moorage on it."""
+    """Nodes on this machine. `install` names what belongs to this Moorage on it.
+
+    `home` names the two of them among those that share a database.
+    """
 
     name: ClassVar[str] = "local"
 
@@ -46,11 +49,13 @@ class LocalProvider:
         self,
         *,
         install: str,
+        home: str = "",
         state: Path,
         network: NodeNetwork,
         slots: Slots,
         memory_mib: int,
     ) -> None:
+        self.home = home or install
         self._install = install
         self._places = Places(state / "nodes")
         self._network = network
