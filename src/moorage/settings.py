@@ -25,11 +25,14 @@ FLAVORS: tuple[Flavor, ...] = (
 
 
 class Settings(BaseSettings):
-    """One install on one machine. All of its files lie under `state`."""
+    """One install on one machine. All of its files lie under `state`, unless said otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="MOORAGE_", extra="ignore")
 
     state: Path = Path("/var/lib/moorage")
+    nodes: Path | None = None
+    """Where the local nodes lie; None: `<state>/nodes`. A restored install may find them elsewhere.
+    """
     host: str = "127.0.0.1"
     """The address that the API listens on."""
     port: int = 9511
@@ -100,6 +103,10 @@ class Settings(BaseSettings):
             Resource.MEMORY: self.quota_memory_mib,
             Resource.DISK: self.quota_disk_gib,
         }
+
+    @property
+    def nodes_directory(self) -> Path:
+        return self.nodes or self.state / "nodes"
 
     @property
     def seal_file(self) -> Path:

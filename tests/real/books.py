@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from moorage.app import install_id
+from moorage.install import install_id
 from moorage.clients import nft
 from moorage.clients.docker import PORT
 from moorage.model.cluster import Cluster

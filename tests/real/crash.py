@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage import failpoints
-from moorage.app import install_id
+from moorage.install import install_id
 from moorage.cli import choices, daemon
 from moorage.cli.daemon import Home
 from moorage.cli.failure import Failure

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from moorage import failpoints
-from moorage.app import install_id, lose_node
+from moorage.app import lose_node
+from moorage.install import install_id
 from moorage.identity.home import SERVICE_USER, KeystoneHome
 from moorage.model.node import NodeRef
 from moorage.providers.local.runtime import Runc

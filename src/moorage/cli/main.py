@@ -205,6 +205,59 @@ def down(
         say("The database that was chosen by --database stays as it is: drop it where it is.")
 
 
+File = Annotated[str, typer.Argument(metavar="FILE", help="The backup; `-`: stdout or stdin.")]
+
+
+@app.command(
+    help=teach(
+        "Save all of this install in one file, while it runs: database, keys, users, "
+        "settings.\n\nThe file is checked as it is made, and readable by its owner only. It "
+        "holds every secret of the install: `-` leads it through a program that encrypts.",
+        "moorage backup /srv/backup/moorage-$(date +%F).tar",
+        "moorage backup --check /srv/backup/moorage-2026-01-31.tar",
+        "moorage backup - | age -r age1… > moorage.tar.age",
+    )
+)
+def backup(
+    file: File,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look into the file instead: is it whole and sound?")
+    ] = False,
+    state: State = None,
+) -> None:
+    from moorage.cli import backups, choices
+
+    if check:
+        backups.check(file, Progress())
+    else:
+        backups.back_up(choices.state_of(state), file, Progress())
+
+
+@app.command(
+    help=teach(
+        "Bring an install back from its backup, here or in another state directory.\n\n"
+        "Nodes that still run are taken over as they are. A file that is damaged, foreign or "
+        "of a newer Moorage is refused, and nothing has changed then.",
+        "moorage restore moorage.tar --state /srv/moorage && moorage up --state /srv/moorage",
+        "age -d -i key.txt moorage.tar.age | moorage restore -",
+    )
+)
+def restore(
+    file: File,
+    state: State = None,
+    database: Database = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace this very install, which is set aside (and down)."),
+    ] = False,
+) -> None:
+    from moorage.cli import backups, choices
+
+    database = database or os.environ.get("MOORAGE_DATABASE_URL")
+    where = choices.state_of(state)
+    backups.restore(where, file, Progress(), database=database, force=force)
+
+
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise Failure(f"{question} There is nobody to ask", code=Code.USAGE, mend="say --yes")

@@ -38,9 +38,10 @@ SPARE_DISK = 1 << 30
 
 
 class LocalProvider:
-    """Nodes on this machine. `install` names what belongs to this Moorage on it.
+    """Nodes on this machine, their directories in `nodes`.
 
-    `home` names the two of them among those that share a database.
+    `install` names what belongs to this Moorage on it; `home` names the two of them among
+    those that share a database.
     """
 
     name: ClassVar[str] = "local"
@@ -50,14 +51,14 @@ class LocalProvider:
         *,
         install: str,
         home: str = "",
-        state: Path,
+        nodes: Path,
         network: NodeNetwork,
         slots: Slots,
         memory_mib: int,
     ) -> None:
         self.home = home or install
         self._install = install
-        self._places = Places(state / "nodes")
+        self._places = Places(nodes)
         self._network = network
         self._slots = slots
         self._memory_mib = memory_mib
