@@ -204,7 +204,8 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         seal = Seal.load_or_create(settings.seal_file)
-        store = failpoints.arm_store(await Store.open(settings.database, seal))
+        opened = await Store.open(settings.database, seal, key_lost=settings.key_lost)
+        store = failpoints.arm_store(opened)
         stack.push_async_callback(store.close)
         found, known = providers(settings), drivers(settings)
         for driver in known.values():

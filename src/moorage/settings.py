@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     provider: str = "local"
     key_file: Path | None = None
     """The key that seals the clusters' CA keys at rest; None: `<state>/keys/seal.key`."""
+    key_lost: bool = False
+    """Start though the key file does not open the CA keys; their clusters can be deleted."""
     token_cache_seconds: int = Field(default=30, ge=0)
     """How long a revoked token may still be believed."""
     database_url: SecretStr | None = None

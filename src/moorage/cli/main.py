@@ -12,6 +12,7 @@ from moorage.cli import (
     changes,
     clusters,
     groups,
+    orphans,
     quotas,
     records,
     services,
@@ -49,6 +50,7 @@ app.add_typer(groups.commands, name="group")
 app.add_typer(templates.commands, name="template")
 app.add_typer(quotas.commands, name="quota")
 app.add_typer(services.commands, name="service")
+app.add_typer(orphans.commands, name="orphan")
 app.add_typer(records.catalogue, name="catalogue")
 app.command(
     help=teach(
@@ -125,6 +127,12 @@ def up(
         float | None,
         typer.Option(help="Promise nodes this many times the memory (1.0).", show_default=False),
     ] = None,
+    key_lost: Annotated[
+        bool,
+        typer.Option(
+            "--key-lost", help="The key that sealed the clusters' CA keys is lost: start anyway."
+        ),
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, and log to this terminal.")
     ] = False,
@@ -141,6 +149,7 @@ def up(
         "quota_clusters": quota_clusters,
         "quota_nodes": quota_nodes,
         "memory_overcommit": memory_overcommit,
+        "key_lost": key_lost or None,
     }
     from moorage.cli import choices, server
 

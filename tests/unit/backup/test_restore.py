@@ -12,9 +12,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from moorage import app
-from moorage.backup import opened, place, take
+from moorage.backup import leftovers, opened, place, take
 from moorage.backup.restore import RESTORING, Placed
 from moorage.cli import choices
 from moorage.install import install_id
@@ -52,9 +53,9 @@ def test_an_install_comes_back_elsewhere_as_it_was(saved: Saved, tmp_path: Path)
     with sqlite3.connect(new / "keystone" / "keystone.db") as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     assert placed == Placed(nodes=None, aside=None)
-    for path in new.rglob("*"):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        assert mode & 0o077 == 0, (path, oct(mode))
+    for made in new.rglob("*"):
+        mode = stat.S_IMODE(made.stat().st_mode)
+        assert mode & 0o077 == 0, (made, oct(mode))
     assert not list(tmp_path.rglob(".restor*"))
 
 
@@ -124,7 +125,7 @@ def test_an_install_is_not_replaced_unasked(saved: Saved) -> None:
     assert (placed.aside / "moorage.db").exists()
     assert (placed.aside / "keys" / "seal.key").exists()
     assert keys_open(saved.settings, saved.clusters)
-    assert placed.aside in app.leftovers(saved.state), "a purge takes it away"
+    assert placed.aside in leftovers(saved.state), "a purge takes it away"
 
 
 def test_another_install_is_never_replaced(saved: Saved, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_postgresql_comes_back_in_another_database(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres.database() as name, postgres.database() as empty:
-        settings = Settings(state=tmp_path / "old", database_url=postgres.url(name))
+        settings = Settings(state=tmp_path / "old", database_url=SecretStr(postgres.url(name)))
         saved = Saved(settings)
         saved.make()
         choices.keep(settings)
