@@ -23,8 +23,8 @@ import pytest
 
 from moorage import failpoints
 from moorage.app import lose_node
-from moorage.install import install_id
 from moorage.identity.home import SERVICE_USER, KeystoneHome
+from moorage.install import install_id
 from moorage.model.node import NodeRef
 from moorage.providers.local.runtime import Runc
 from tests.real.books import known

@@ -26,7 +26,11 @@ def back_up(state: Path, file: str, progress: Progress) -> None:
     from moorage.backup import take
 
     settings = choices.load(state)
-    with progress.step(f"{state} is saved") as step, _target(file) as stream:
+    with (
+        progress.step(f"{state} is saved") as step,
+        _disk(f"{state} can't be saved"),
+        _target(file) as stream,
+    ):
         manifest = take(settings, stream)
         step.result(_told(manifest))
     if file != PIPE:
@@ -40,6 +44,7 @@ def check(file: str, progress: Progress) -> None:
     near = Path.cwd() / "backup" if file == PIPE else Path(file).absolute()
     with (
         progress.step(f"{file} is checked") as step,
+        _disk(f"{file} can't be checked"),
         _source(file) as stream,
         opened(stream, near) as backup,
     ):
@@ -65,12 +70,13 @@ def restore(
         )
     with (
         progress.step(f"{file} is restored to {state}") as step,
+        _disk(f"{file} can't be restored"),
         _source(file) as stream,
         opened(stream, state) as backup,
     ):
         name = backup.manifest.install
         refuse_occupied(state, name, force=force)
-        with install.held(name, state), daemon.held(home):
+        with install.held(name, state), _held(home):
             placed = place(backup, state, database=database, force=force)
         step.result(_told(backup.manifest))
     say(f"Restored: {backup.clusters} clusters, as they were {backup.manifest.made_at}.")
@@ -78,6 +84,7 @@ def restore(
         say("No nodes were found here: the clusters' nodes will be made anew, and empty.")
     else:
         say(f"Nodes that are in {placed.nodes} will be taken over as they are.")
+        say("Clusters that were resized since go back: nodes that were added then are deleted.")
     if placed.aside is not None:
         say(f"What was there is in {placed.aside}: remove it when it is of no more use.")
     if backup.manifest.state != str(state):
@@ -85,6 +92,29 @@ def restore(
     say("What to type next:")
     say(f"  moorage up --state {state}")
     say("  moorage orphan list      # what was made after the backup, and is unknown now")
+
+
+@contextlib.contextmanager
+def _held(home: Home) -> Iterator[None]:
+    """Hold the state directory; where nothing was put into it, none is left."""
+    made = [path for path in (home.log.parent, home.state) if not path.exists()]
+    try:
+        with daemon.held(home):
+            yield
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # it is in use now
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def _disk(what: str) -> Iterator[None]:
+    """A disk that is full or failing, or a file that isn't ours, is no bug."""
+    try:
+        yield
+    except OSError as error:
+        code = Code.DENIED if isinstance(error, PermissionError) else Code.FAILED
+        raise Failure(f"{what}: {error.strerror or error}", code=code) from None
 
 
 def _told(manifest: Manifest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -109,4 +110,32 @@ def test_nothing_is_restored_where_moorage_is_up(
         said = capsys.readouterr().err
         assert "up already on this machine" in said
         assert f"process {os.getpid()}" in said
+    assert not new.exists()
+
+
+def test_a_full_disk_is_told_as_one(
+    saved: Saved, tmp_path: Path, moorage: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moorage("backup", "/dev/full/x", "--state", str(saved.state)) == Code.USAGE
+    file = tmp_path / "moorage.tar"
+    file.write_bytes(saved.saved())
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        capsys.readouterr()
+        assert moorage("backup", str(file), "--state", str(saved.state)) == Code.FAILED
+        assert "can't be saved: No space left on device" in capsys.readouterr().err
+    assert os.fsync is real
+    assert moorage("backup", "--check", str(file)) == Code.OK, "the last one is whole"
+
+
+def test_a_refusal_leaves_no_directory(saved: Saved, tmp_path: Path, moorage: Run) -> None:
+    file, new = tmp_path / "moorage.tar", tmp_path / "new"
+    file.write_bytes(saved.saved())
+    words = ("restore", str(file), "--state", str(new), "--database", "postgresql://m:x@db/m")
+    assert moorage(*words) == Code.FAILED
     assert not new.exists()

@@ -22,6 +22,7 @@ def routes(orphans: OrphanService) -> Router:
     async def remove_orphan(asked: Asked, orphan: str) -> Answer:
         query = parameters(asked, "forget")
         await orphans.remove(asked.who, orphan, forget=flag(query.get("forget", "false"), "forget"))
+        asked.target = orphan
         return nothing()
 
     return router
