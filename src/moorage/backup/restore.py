@@ -11,6 +11,7 @@ with the backup, and they are found in the directory where they lie.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from moorage.install import install_id
 from moorage.model.errors import Refused
 
 RESTORING = ".restoring"
+DATABASE = "database"
+"""In `.restoring`: which PostgreSQL is being filled, as a digest of its URL."""
 ASIDE = "before-restore-"
 OURS = ("moorage.db", "moorage.db-wal", "moorage.db-shm", "keystone", "keys", "settings.json")
 OURS_TOO = ("install", "clouds.yaml")
@@ -72,27 +75,33 @@ def place(backup: Opened, state: Path, *, database: str | None, force: bool) -> 
     """
     refuse_occupied(state, backup.manifest.install, force=force)
     url = _database(backup, database)
-    again = (state / RESTORING).exists()
+    begun = state / RESTORING / DATABASE
+    named = "" if url is None else hashlib.sha256(url.encode()).hexdigest()
+    again = begun.exists() and begun.read_text() == named  # this very database, by a cut-off one
     if url is not None and not (force or again) and not databases.is_empty_postgres(url):
         raise Refused(
             "The database is not empty: choose another one, or say --force, and Moorage's tables "
             "in it are replaced by the backup's."
         )
+    fresh = not (state / RESTORING).exists()
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
     (state / RESTORING).mkdir(mode=0o700, exist_ok=True)
     if url is not None:
+        begun.unlink(missing_ok=True)
+        _write(begun, named.encode())
+        _sync(state / RESTORING)
         try:
             databases.restore_postgres(backup.directory / archive.PGDUMP, url, clean=force or again)
         except Refused:
-            if not again:
-                (state / RESTORING).rmdir()
+            if fresh:
+                shutil.rmtree(state / RESTORING)
             raise
     aside = _set_aside(state)
     nodes = _nodes(backup, state)
     _put(backup, state)
     _write(state / archive.SETTINGS, json_of(_settings(backup, url, nodes)))
     _sync(state)
-    (state / RESTORING).rmdir()
+    shutil.rmtree(state / RESTORING)
     _sync(state)
     return Placed(nodes if nodes is not None else _existing(state / "nodes"), aside)
 

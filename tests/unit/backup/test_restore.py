@@ -213,3 +213,27 @@ def test_a_sqlite_file_does_not_go_into_a_postgresql(saved: Saved, tmp_path: Pat
     with pytest.raises(Refused, match="can't go into a PostgreSQL"):
         put_back(saved.saved(), tmp_path / "new", database="postgresql://m:secret@db/m")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_cut_off_restore_goes_on_in_its_own_database_only(
+    tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(BaseException):
+        """As SIGKILL: nobody catches it."""
+
+    def cut(*_: object) -> None:
+        raise Cut
+
+    with postgres.database() as name, postgres.database() as empty:
+        saved = Saved(Settings(state=tmp_path / "old", database_url=SecretStr(postgres.url(name))))
+        saved.make()
+        data, new = saved.saved(), tmp_path / "new"
+        with monkeypatch.context() as patched:
+            patched.setattr("moorage.backup.restore._put", cut)
+            with pytest.raises(Cut):
+                put_back(data, new, database=postgres.url(empty))
+        with pytest.raises(Refused, match="not empty"):
+            put_back(data, new, database=postgres.url(name))
+        put_back(data, new, database=postgres.url(empty))
+        assert keys_open(choices.load(new), saved.clusters)
+        assert not (new / RESTORING).exists()
