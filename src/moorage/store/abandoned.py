@@ -12,7 +12,7 @@ from moorage.store.engine import Database, Isolation
 from moorage.store.tables import abandoned
 
 
-class AbandonedClusters:
+class Abandonments:
     """`store.abandoned`. Written by `claims.abandon`, with the row's end."""
 
     def __init__(self, database: Database) -> None:

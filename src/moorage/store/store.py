@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from moorage.model.errors import Refused
-from moorage.store.abandoned import AbandonedClusters
+from moorage.store.abandoned import Abandonments
 from moorage.store.audit import Audit
 from moorage.store.claims import Claims
 from moorage.store.clusters import Clusters
@@ -37,7 +37,7 @@ class Store:
         self.heartbeats = Heartbeats(database)
         self.homes = Homes(database)
         self.offers = Offers(database)
-        self.abandoned = AbandonedClusters(database)
+        self.abandoned = Abandonments(database)
 
     @classmethod
     async def open(cls, url: str, seal: Seal, *, key_lost: bool = False) -> Store:
