@@ -64,7 +64,7 @@ def restore(
     from moorage.backup import opened, place, refuse_occupied
 
     home = Home(state)
-    if daemon.running(home) is not None:
+    if any(daemon.running(Home(state, api)) for api in (False, True)):
         raise Failure(
             f"Moorage is up in {state}", code=Code.CONFLICT, mend=f"moorage down --state {state}"
         )
