@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import hashlib
 import os
 import resource
 import shutil
@@ -25,14 +24,16 @@ import structlog
 import uvicorn
 import uvloop
 
-from moorage import failpoints, log_lines
+from moorage import failpoints, install, log_lines
 from moorage.api import Api, create_api, create_probes
+from moorage.backup import RESTORING, leftovers
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
 from moorage.identity.clouds import save_cloud
 from moorage.identity.embedded import EmbeddedKeystone, KeystoneSpec
 from moorage.identity.validator import KeystoneValidator
+from moorage.install import install_id
 from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
@@ -68,12 +69,11 @@ def serve(settings: Settings) -> None:
     _raise_open_files()
     os.umask(0o022)  # the roots of nodes are made with the modes that an /etc has
     _prepare(settings)
-    uvloop.run(_serve(settings))
-
-
-def install_id(state: Path) -> str:
-    """The short name that marks what belongs to the install in `state` on this machine."""
-    return hashlib.sha256(str(state).encode()).hexdigest()[:8]
+    name = install.keep_install_id(settings.state)
+    with contextlib.ExitStack() as stack:
+        if settings.only != "api":  # which has no node, and may stand beside the conductor
+            stack.enter_context(install.held(name, settings.state))
+        uvloop.run(_serve(settings))
 
 
 def home(settings: Settings) -> str:
@@ -100,9 +100,9 @@ def drivers(settings: Settings) -> dict[str, AnyDriver]:
 
 def local_provider(settings: Settings) -> LocalProvider:
     """The entry point `local`."""
-    install = install_id(settings.state)
+    name = install_id(settings.state)
     network = LocalNetwork(
-        install=install,
+        install=name,
         pool=settings.pool,
         public_address=settings.public_address or public_address(),
     )
@@ -113,9 +113,9 @@ def local_provider(settings: Settings) -> LocalProvider:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return LocalProvider(
-        install=install,
+        install=name,
         home=home(settings),
-        state=settings.state,
+        nodes=settings.nodes_directory,
         network=failpoints.arm("network", network),
         slots=Slots(taken=taken),
         memory_mib=int(memory * settings.memory_overcommit),
@@ -145,7 +145,7 @@ async def lose_node(settings: Settings, ref: NodeRef) -> None:
     For the demo and for drills. The conductor isn't told. The disk goes first: a node
     that was only stopped would be started again on it.
     """
-    root = settings.state / "nodes" / ref.owner / ref.name / "root"
+    root = settings.nodes_directory / ref.owner / ref.name / "root"
     lost = root.with_name("root.draft")  # what a node that was never whole has
     await asyncio.to_thread(root.rename, lost)
     await Runc(install_id(settings.state)).destroy(f"{ref.owner}.{ref.name}")
@@ -153,8 +153,12 @@ async def lose_node(settings: Settings, ref: NodeRef) -> None:
 
 
 def wipe(settings: Settings) -> None:
-    """Remove all that this install has on the machine, files included. Needs no database."""
-    uvloop.run(_wipe(settings))
+    """Remove all that this install has on the machine, files included. Needs no database.
+
+    Raises Refused where an install of the same name is up: the nodes are that one's too.
+    """
+    with install.held(install_id(settings.state), settings.state):
+        uvloop.run(_wipe(settings))
 
 
 async def _wipe(settings: Settings) -> None:
@@ -163,17 +167,28 @@ async def _wipe(settings: Settings) -> None:
         nodes = await provider.observe(owner)
         await asyncio.gather(*(provider.delete(node.ref) for node in nodes))
     await provider.sweep()
-    for name in ("nodes", "keys", "keystone"):
-        shutil.rmtree(settings.state / name, ignore_errors=True)
-    for path in (settings.state / "clouds.yaml", *settings.state.glob("moorage.db*")):
+    state = settings.state
+    for directory in (
+        settings.nodes_directory,
+        state / "keys",
+        state / "keystone",
+        *leftovers(state),
+    ):
+        shutil.rmtree(directory, ignore_errors=True)
+    for path in (state / "clouds.yaml", state / install.FILE, *state.glob("moorage.db*")):
         path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # where the install lay before it was restored here
+        settings.nodes_directory.parent.rmdir()
 
 
 def _prepare(settings: Settings) -> None:
     """The state directory, open to walk through and to nothing else.
 
-    Nodes' roots lie below it, and their own root must be able to walk there.
+    Nodes' roots lie below it, and their own root must be able to walk there. Raises Refused
+    for one that is half restored.
     """
+    if (settings.state / RESTORING).exists():
+        raise Refused(f"A restore into {settings.state} was cut off: run `moorage restore` again.")
     settings.state.mkdir(parents=True, exist_ok=True)
     settings.state.chmod(0o711)
     if settings.database.startswith("sqlite:///"):
@@ -189,7 +204,8 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         seal = Seal.load_or_create(settings.seal_file)
-        store = failpoints.arm_store(await Store.open(settings.database, seal))
+        opened = await Store.open(settings.database, seal, key_lost=settings.key_lost)
+        store = failpoints.arm_store(opened)
         stack.push_async_callback(store.close)
         found, known = providers(settings), drivers(settings)
         for driver in known.values():

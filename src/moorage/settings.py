@@ -25,11 +25,14 @@ FLAVORS: tuple[Flavor, ...] = (
 
 
 class Settings(BaseSettings):
-    """One install on one machine. All of its files lie under `state`."""
+    """One install on one machine. All of its files lie under `state`, unless said otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="MOORAGE_", extra="ignore")
 
     state: Path = Path("/var/lib/moorage")
+    nodes: Path | None = None
+    """Where the local nodes lie; None: `<state>/nodes`. A restored install may find them elsewhere.
+    """
     host: str = "127.0.0.1"
     """The address that the API listens on."""
     port: int = 9511
@@ -49,6 +52,8 @@ class Settings(BaseSettings):
     provider: str = "local"
     key_file: Path | None = None
     """The key that seals the clusters' CA keys at rest; None: `<state>/keys/seal.key`."""
+    key_lost: bool = False
+    """Start though the key file does not open the CA keys; their clusters can be deleted."""
     token_cache_seconds: int = Field(default=30, ge=0)
     """How long a revoked token may still be believed."""
     database_url: SecretStr | None = None
@@ -100,6 +105,10 @@ class Settings(BaseSettings):
             Resource.MEMORY: self.quota_memory_mib,
             Resource.DISK: self.quota_disk_gib,
         }
+
+    @property
+    def nodes_directory(self) -> Path:
+        return self.nodes or self.state / "nodes"
 
     @property
     def seal_file(self) -> Path:

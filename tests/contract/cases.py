@@ -53,7 +53,8 @@ def _state() -> Iterator[Path]:
 @asynccontextmanager
 async def local(_: Path) -> AsyncIterator[Yard]:
     """Real nodes, in a state directory that their root may walk into; nothing is left."""
-    from moorage.app import install_id, local_provider  # noqa: PLC0415
+    from moorage.app import local_provider  # noqa: PLC0415
+    from moorage.install import install_id  # noqa: PLC0415
     from moorage.providers.local.runtime import Runc  # noqa: PLC0415
     from moorage.settings import Settings  # noqa: PLC0415
 

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from moorage.model.errors import RetryLater
 from moorage.model.node import Flavor, NodeRef, NodeSpec, NodeState, Role
+from moorage.model.ports import Traces
 from tests.contract.cases import PROVIDERS, OpenYard, Yard
 
 FLAVOR = Flavor("tiny", vcpus=1, memory_mib=128, disk_gib=1, pids=512)
@@ -87,6 +88,23 @@ async def test_what_is_deleted_is_gone_and_may_be_deleted_again(yard: Yard, owne
 async def test_what_never_was_may_be_deleted(yard: Yard, owner: str) -> None:
     await yard.provider.delete(NodeRef(owner, "worker-7"))
     assert await yard.provider.observe(owner) == []
+
+
+async def test_what_is_there_of_a_cluster_is_found_and_cleared(yard: Yard, owner: str) -> None:
+    provider = yard.provider
+    assert isinstance(provider, Traces)
+    assert owner not in await provider.owned()
+    assert await provider.traces(owner) == []
+    made = await provider.ensure(spec(owner))
+    assert owner in await provider.owned()
+    assert "node worker-0: running" in await provider.traces(owner)
+    await provider.clear(owner)
+    assert await provider.observe(owner) == [made], "what has nodes is left alone"
+    await provider.delete(made.ref)
+    for _ in range(2):
+        await provider.clear(owner)
+    assert owner not in await provider.owned()
+    assert await provider.traces(owner) == []
 
 
 async def test_a_node_made_anew_has_an_empty_disk(yard: Yard, owner: str) -> None:

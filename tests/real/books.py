@@ -16,9 +16,9 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from moorage.app import install_id
 from moorage.clients import nft
 from moorage.clients.docker import PORT
+from moorage.install import install_id
 from moorage.model.cluster import Cluster
 from moorage.model.node import NodeRef
 from moorage.networks import links, rules

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from moorage import failpoints
-from moorage.app import install_id
 from moorage.cli import choices, daemon
 from moorage.cli.daemon import Home
 from moorage.cli.failure import Failure
+from moorage.install import install_id
 from moorage.model.quota import Resource
 from tests.real.books import contradictions, imbalance, known, unsound
 from tests.real.install import Answer, Install, Tenant

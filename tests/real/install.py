@@ -176,6 +176,19 @@ class Install:
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def refusal(self, *words: str) -> str:
+        """Run the command line, which is to fail with code 1; its stderr."""
+        done = subprocess.run(
+            [*MOORAGE, *words],
+            env={**os.environ, **self.variables, "MOORAGE_STATE": str(self.state)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stderr
+
     def up(self) -> None:
         keystone = ("--keystone", self.keystone) if self.keystone else ()
         self.moorage(

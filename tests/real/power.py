@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from moorage.app import install_id
+from moorage.install import install_id
 from moorage.networks import links
 from moorage.networks.layout import alias
 from moorage.networks.rules import FAMILY, table

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,9 +23,11 @@ from typing import Any
 import pytest
 
 from moorage import failpoints
-from moorage.app import install_id, lose_node
+from moorage.app import lose_node
 from moorage.identity.home import SERVICE_USER, KeystoneHome
+from moorage.install import install_id
 from moorage.model.node import NodeRef
+from moorage.networks.layout import FIRST_PORT
 from moorage.providers.local.runtime import Runc
 from tests.real.books import known
 from tests.real.crash import GONE, Crash
@@ -125,6 +128,31 @@ def delete(crash: Crash) -> None:
     crash.attend(
         lambda: crash.tenant.ask("GET", f"/clusters/{uuid}").status == 404, f"gone: {uuid}"
     )
+    crash.check(uuid)
+
+
+def abandon(crash: Crash) -> None:
+    """Somebody else's link keeps the network from going, until an admin has had enough."""
+    uuid = cluster(crash)
+    slot = int(crash.shown(uuid)["api_address"].rpartition(":")[2]) - FIRST_PORT
+    link = f"mrg{slot}n99"
+    subprocess.run(["ip", "link", "add", link, "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "link", "set", link, "alias", "moorage another"], check=True)
+        crash.strike()
+        crash.ask(crash.admin, "DELETE", f"/clusters/{uuid}?force=true")
+        crash.attend(
+            lambda: crash.tenant.ask("GET", f"/clusters/{uuid}").status == 404, f"gone: {uuid}"
+        )
+    finally:
+        subprocess.run(["ip", "link", "del", link], check=True)
+
+    def removed() -> bool:
+        return bool(crash.got(crash.admin, "/orphans") == {"orphans": []})
+
+    assert not removed()
+    crash.ask(crash.admin, "DELETE", f"/orphans/{uuid}", None, done=removed)
+    assert removed()
     crash.check(uuid)
 
 
@@ -337,6 +365,7 @@ OPERATIONS = (
     Killed(stop, "claims.release", slow=True),
     Killed(files, "host.put"),
     Killed(delete, "network.close claims.remove"),
+    Killed(abandon, "claims.abandon abandonments.forget", slow=True),
 )
 BESIDE_OTHERS = ("claims.break_of", "homes.beat", "homes._speak_for")
 """What only one of several processes on a PostgreSQL does, each one statement: not reached here.

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.app import install_id, local_provider
+from moorage.app import local_provider
+from moorage.install import install_id
 from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef, NodeSpec, NodeState, Role
 from moorage.model.ports import Host

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.app import install_id, local_provider, lose_node
+from moorage.app import local_provider, lose_node
+from moorage.install import install_id
 from moorage.model.node import NodeRef
 from moorage.providers.local.runtime import Runc
 from tests.real.install import Install, Tenant

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from moorage.app import install_id
+from moorage.install import install_id
 from tests.real.books import contradictions, imbalance, known, unsound
 from tests.real.install import Install, Tenant
 from tests.real.power import cut

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from moorage.app import install_id
 from moorage.cli.demo_image import TAG, archive, contents, example
+from moorage.install import install_id
 from tests.real.install import Install, Tenant
 
 pytestmark = pytest.mark.real

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from moorage.app import install_id
+from moorage.install import install_id
 from tests.real.conftest import fresh_install
 from tests.real.install import Install, Tenant
 

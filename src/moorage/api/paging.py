@@ -131,6 +131,8 @@ _DESCRIBED: Mapping[str, tuple[dict[str, Any], str]] = {
     "all_projects": ({"type": "boolean"}, "Not the caller's project alone; for admins."),
     "all_tenants": ({"type": "boolean"}, "The old name of all_projects."),
     "role": ({"type": "string"}, "Only node groups of that role."),
+    "force": ({"type": "boolean"}, "Let it end though something can't be removed; for admins."),
+    "forget": ({"type": "boolean"}, "Drop the note only, and touch nothing."),
     "rollback": ({"type": "boolean"}, "Undo the change if it fails; from version 1.3 on."),
     "project_id": ({"type": "string"}, "Whose; without it the caller's own, an admin's: all."),
     "type": ({"type": "string", "enum": ["cluster", "all"]}, "Which figures; cluster without it."),

@@ -82,8 +82,15 @@ def create(
         "List the project's clusters.", "moorage cluster list", "moorage cluster list -o json"
     ),
 )
-def list_(output: OutputAs = Output.TABLE, os_cloud: OsCloud = None) -> None:
-    rows = container_infra(choose(os_cloud)).every("/clusters", "clusters")
+def list_(
+    every: Annotated[
+        bool, typer.Option("--all-projects", help="Not only the project's own; for admins.")
+    ] = False,
+    output: OutputAs = Output.TABLE,
+    os_cloud: OsCloud = None,
+) -> None:
+    path = "/clusters?all_projects=true" if every else "/clusters"
+    rows = container_infra(choose(os_cloud)).every(path, "clusters")
     show_list(rows, COLUMNS, output, nothing="No clusters. `moorage cluster create --help`")
 
 
@@ -118,10 +125,18 @@ def update(
 
 
 @commands.command(
-    help=teach("Delete clusters and all that is in them.", "moorage cluster delete fleet --wait")
+    help=teach(
+        "Delete clusters and all that is in them.\n\nWith --force (for admins) it ends though "
+        "something can't be removed: what may remain is told, and kept in `moorage orphan list`.",
+        "moorage cluster delete fleet --wait",
+        "moorage cluster delete 5f0c1c1e-… --force",
+    )
 )
 def delete(
     clusters: Annotated[list[str], NAME],
+    force: Annotated[
+        bool, typer.Option("--force", help="Give up what can't be removed, and note it.")
+    ] = False,
     wait: Wait = False,
     wait_timeout: WaitSeconds = 3600,
     os_cloud: OsCloud = None,
@@ -130,8 +145,11 @@ def delete(
     going = []
     for cluster in clusters:
         going.append((cluster, service.call("GET", path_of(cluster))["uuid"]))
-    for _, uuid in going:
-        service.call("DELETE", f"/clusters/{uuid}")
+    for cluster, uuid in going:
+        told = service.call("DELETE", f"/clusters/{uuid}{'?force=true' if force else ''}")
+        if told:
+            names = ", ".join(node["name"] for node in told["nodes"]) or "nothing"
+            say(f"{cluster}: may remain of it with {told['provider']}: {names}. {told['detail']}")
     for cluster, uuid in going if wait else ():
         gone(service, uuid, f"cluster {cluster}", wait_timeout, Progress())
     if not wait:

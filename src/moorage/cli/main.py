@@ -12,6 +12,7 @@ from moorage.cli import (
     changes,
     clusters,
     groups,
+    orphans,
     quotas,
     records,
     services,
@@ -49,6 +50,7 @@ app.add_typer(groups.commands, name="group")
 app.add_typer(templates.commands, name="template")
 app.add_typer(quotas.commands, name="quota")
 app.add_typer(services.commands, name="service")
+app.add_typer(orphans.commands, name="orphan")
 app.add_typer(records.catalogue, name="catalogue")
 app.command(
     help=teach(
@@ -125,6 +127,12 @@ def up(
         float | None,
         typer.Option(help="Promise nodes this many times the memory (1.0).", show_default=False),
     ] = None,
+    key_lost: Annotated[
+        bool,
+        typer.Option(
+            "--key-lost", help="The key that sealed the clusters' CA keys is lost: start anyway."
+        ),
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, and log to this terminal.")
     ] = False,
@@ -141,6 +149,7 @@ def up(
         "quota_clusters": quota_clusters,
         "quota_nodes": quota_nodes,
         "memory_overcommit": memory_overcommit,
+        "key_lost": key_lost or None,
     }
     from moorage.cli import choices, server
 
@@ -203,6 +212,59 @@ def down(
     say(f"Nothing of {where} is left.")
     if settings.database_url is not None:
         say("The database that was chosen by --database stays as it is: drop it where it is.")
+
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The backup; `-`: stdout or stdin.")]
+
+
+@app.command(
+    help=teach(
+        "Save all of this install in one file, while it runs: database, keys, users, "
+        "settings.\n\nThe file is checked as it is made, and readable by its owner only. It "
+        "holds every secret of the install: `-` leads it through a program that encrypts.",
+        "moorage backup /srv/backup/moorage-$(date +%F).tar",
+        "moorage backup --check /srv/backup/moorage-2026-01-31.tar",
+        "moorage backup - | age -r age1… > moorage.tar.age",
+    )
+)
+def backup(
+    file: File,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look into the file instead: is it whole and sound?")
+    ] = False,
+    state: State = None,
+) -> None:
+    from moorage.cli import backups, choices
+
+    if check:
+        backups.check(file, Progress())
+    else:
+        backups.back_up(choices.state_of(state), file, Progress())
+
+
+@app.command(
+    help=teach(
+        "Bring an install back from its backup, here or in another state directory.\n\n"
+        "Nodes that still run are taken over as they are. A file that is damaged, foreign or "
+        "of a newer Moorage is refused, and nothing has changed then.",
+        "moorage restore moorage.tar --state /srv/moorage && moorage up --state /srv/moorage",
+        "age -d -i key.txt moorage.tar.age | moorage restore -",
+    )
+)
+def restore(
+    file: File,
+    state: State = None,
+    database: Database = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace this very install, which is set aside (and down)."),
+    ] = False,
+) -> None:
+    from moorage.cli import backups, choices
+
+    database = database or os.environ.get("MOORAGE_DATABASE_URL")
+    where = choices.state_of(state)
+    backups.restore(where, file, Progress(), database=database, force=force)
 
 
 def _confirm(question: str) -> None:

@@ -30,9 +30,11 @@ from moorage.model import plan
 from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus, Health, HealthStatus
 from moorage.model.event import Event, EventKind
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode
+from moorage.model.orphan import Abandoned
 from moorage.model.plan import Step, as_text
-from moorage.model.ports import HasRoom, Member, Observed
+from moorage.model.ports import HasRoom, Member, Observed, Traces
 from moorage.planning import healing, rolling
+from moorage.planning.abandoning import abandoned, gives_up
 from moorage.planning.groups import gone_back, settled_groups
 from moorage.planning.nodes import node_steps
 from moorage.planning.order import ordered
@@ -62,6 +64,8 @@ class Ledger(Protocol):
     async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event]) -> None: ...
 
     async def remove(self, claim: Claim, events: Sequence[Event]) -> None: ...
+
+    async def abandon(self, claim: Claim, left: Abandoned, events: Sequence[Event]) -> None: ...
 
 
 class Tried:
@@ -161,13 +165,40 @@ class Turn:
             self.steps = node_steps([], self.nodes)
             self.outcomes = await self._execute()
             gone = not self.steps or await self._get("observe", self._observe_nodes)
-            if gone and not self.nodes and worst(self.outcomes) is None:
+            clean = gone and not self.nodes and worst(self.outcomes) is None
+            if clean and await self._get("clear", self._clear):
                 sentence = f"deleted: {some(count, 'node')} in {self._elapsed():.1f} s"
                 await self.ledger.remove(self.claim, self._events(sentence))
                 self.tried.forget(self.cluster.uuid)
                 return End(sentence)
         found = self._findings()
-        return await self._apply(settle_delete(self.cluster, found), found)
+        verdict = settle_delete(self.cluster, found)
+        if gives_up(self.cluster) and not self.halt.is_set():  # halted, it was not tried
+            return await self._abandon(verdict.status_reason or "")
+        return await self._apply(verdict, found)
+
+    async def _clear(self) -> None:
+        provider = self.world.provider(self.cluster)
+        if isinstance(provider, Traces):
+            await provider.clear(self.cluster.uuid)
+
+    async def _abandon(self, reason: str) -> End:
+        """Let the row go, for it was tried, and note what may remain."""
+        traces: list[str] = []
+
+        async def trace() -> None:
+            provider = self.world.provider(self.cluster)
+            if isinstance(provider, Traces):
+                traces.extend(await provider.traces(self.cluster.uuid))
+
+        await self._attempt("trace", trace)
+        seen = None if self.seen is None else self.nodes
+        left = abandoned(self.cluster, seen, traces, reason, self.world.now())
+        names = ", ".join(node.name for node in left.nodes) or "no node"
+        sentence = f"abandoned: may remain with {left.provider}: {names}; {left.reason}"
+        await self.ledger.abandon(self.claim, left, self._events(sentence, ok=False))
+        self.tried.forget(self.cluster.uuid)
+        return End(sentence, troubled=True)
 
     async def _get(self, stage: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Get through a stage of the turn. Its failure is an outcome like that of a step."""

@@ -86,6 +86,8 @@ class Cluster:
     fallback: tuple[NodeGroup, ...] | None = None
     """The groups of before a change that is to be rolled back if it fails."""
     deadline: datetime.datetime | None = None
+    forced_by: str | None = None
+    """The admin who had it deleted by force: then its row goes though something remains."""
     created_at: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
 

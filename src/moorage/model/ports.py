@@ -268,6 +268,23 @@ class HasHome(Protocol):
 
 
 @runtime_checkable
+class Traces(Protocol):
+    """A provider that finds what there is of clusters that nobody else knows of."""
+
+    async def owned(self) -> Sequence[str]:
+        """Every cluster of which something is there, nodes or not."""
+        ...
+
+    async def traces(self, owner: str) -> Sequence[str]:
+        """What there is of it, for an admin to read: `node worker-0: running`, `slot 7 …`."""
+        ...
+
+    async def clear(self, owner: str) -> None:
+        """Take away what of a cluster without nodes is left beside them, such as its network."""
+        ...
+
+
+@runtime_checkable
 class Closes(Protocol):
     """A plugin that keeps something open."""
 

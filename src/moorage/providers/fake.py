@@ -85,6 +85,16 @@ class FakeProvider:
         finally:
             self._watchers.discard(queue)
 
+    async def owned(self) -> list[str]:
+        return sorted(self.owners())
+
+    async def traces(self, owner: str) -> list[str]:
+        nodes = self._nodes.get(owner, {})
+        return [f"node {name}: {nodes[name].seen.state}" for name in sorted(nodes)]
+
+    async def clear(self, owner: str) -> None:
+        """There is nothing of a cluster but its nodes."""
+
     # What a test does to the machine room, behind everybody's back.
 
     def lose(self, ref: NodeRef) -> None:

@@ -9,6 +9,7 @@ from moorage.services.clusters import HEAL_SECONDS, ClusterService
 from moorage.services.history import AuditService, EventService, Heartbeats
 from moorage.services.labels import LabelDifferences, differences
 from moorage.services.nodegroups import NodeGroupService
+from moorage.services.orphans import OrphanService
 from moorage.services.quotas import QuotaService
 from moorage.services.requests import (
     NewCluster,
@@ -39,6 +40,7 @@ __all__ = [
     "NewSize",
     "NewTemplate",
     "NodeGroupService",
+    "OrphanService",
     "PatchOp",
     "QuotaService",
     "Services",
@@ -58,6 +60,7 @@ class Services:
     certificates: CertificateService
     quotas: QuotaService
     heartbeats: Heartbeats
+    orphans: OrphanService
     events: EventService
     audit: AuditService
     catalogue: Catalogue
@@ -84,6 +87,7 @@ def open_services(
         certificates=CertificateService(store, clusters),
         quotas=QuotaService(store, defaults),
         heartbeats=Heartbeats(store),
+        orphans=OrphanService(store, catalogue.providers),
         events=EventService(store),
         audit=AuditService(store),
         catalogue=catalogue,

@@ -55,6 +55,11 @@ class Catalogue:
         self._default_provider = default_provider
         self._kept = kept
 
+    @property
+    def providers(self) -> Mapping[str, NodeProvider]:
+        """Those that are installed, by name."""
+        return self._providers
+
     def driver(self, coe: str) -> AnyDriver:
         """Raises Invalid (field `coe`), naming the COEs there are."""
         return _known(self._drivers, coe, "COE", "coe")

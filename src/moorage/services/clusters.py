@@ -247,9 +247,16 @@ class ClusterService:
         """Exchange what members join the cluster with."""
         return await self.wish(caller, ident, wishes.with_new_credentials)
 
-    async def delete(self, caller: Caller, ident: str) -> Cluster:
-        """Wish it away. Always accepted, and asking again changes nothing."""
-        return await self.wish(caller, ident, wishes.deleted)
+    async def delete(self, caller: Caller, ident: str, *, force: bool = False) -> Cluster:
+        """Wish it away. Always accepted, and asking again changes nothing.
+
+        `force`, for admins: it ends also if its provider keeps failing, and what may remain
+        is noted (`store.abandoned`).
+        """
+        if not force:
+            return await self.wish(caller, ident, wishes.deleted)
+        require(caller, Permission.ADMIN)
+        return await self.wish(caller, ident, lambda c: wishes.deleted(c, caller.user_name))
 
     async def wish(
         self,

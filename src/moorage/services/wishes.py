@@ -59,14 +59,19 @@ def _under_way(status: ClusterStatus) -> ClusterStatus:
     return ClusterStatus.UPDATE_IN_PROGRESS if created else ClusterStatus.CREATE_IN_PROGRESS
 
 
-def deleted(cluster: Cluster) -> Cluster:
-    """Always possible, and asking again changes nothing."""
-    if cluster.status is ClusterStatus.DELETE_IN_PROGRESS:
+def deleted(cluster: Cluster, forced_by: str | None = None) -> Cluster:
+    """Always possible, and asking again changes nothing.
+
+    `forced_by`: an admin who has it end also where something can't be removed.
+    """
+    forced_by = cluster.forced_by or forced_by
+    if cluster.status is ClusterStatus.DELETE_IN_PROGRESS and forced_by == cluster.forced_by:
         return cluster
     return replace(
         cluster,
+        forced_by=forced_by,
         status=ClusterStatus.DELETE_IN_PROGRESS,
-        status_reason="delete",
+        status_reason="delete" if forced_by is None else "delete by force",
         deadline=deadline(cluster.create_timeout),
     )
 

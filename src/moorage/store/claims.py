@@ -38,7 +38,9 @@ from sqlalchemy import (
 
 from moorage.model.cluster import Cluster, ClusterStatus
 from moorage.model.event import Event
+from moorage.model.orphan import Abandoned
 from moorage.model.ports import CaKeys
+from moorage.store.abandoned import note
 from moorage.store.clusters import ca_keys
 from moorage.store.engine import Database, Isolation
 from moorage.store.events import append
@@ -284,13 +286,14 @@ class Claims:
 
     async def remove(self, claim: Claim, events: Sequence[Event] = ()) -> None:
         """Delete the cluster's row for good. Raises LostClaim; ValueError if not deleting."""
+        await self._database.write(lambda c: _remove(c, claim, events), isolation=_OWN_ROW)
+
+    async def abandon(self, claim: Claim, left: Abandoned, events: Sequence[Event] = ()) -> None:
+        """As `remove`, with a record of what may remain."""
 
         def work(connection: Connection) -> None:
-            row = _held(connection, claim)
-            if not ClusterStatus(row.status).deleting:
-                raise ValueError(f"cluster {claim.cluster.uuid} is {row.status}: not to remove")
-            connection.execute(clusters.delete().where(clusters.c.uuid == claim.cluster.uuid))
-            append(connection, claim.cluster.uuid, claim.cluster.project_id, events)
+            _remove(connection, claim, events)
+            note(connection, left)
 
         await self._database.write(work, isolation=_OWN_ROW)
 
@@ -340,6 +343,14 @@ def _held(connection: Connection, claim: Claim) -> Row[Any, Any, Any, Any]:
     if row is None or row.token != claim.token or row.lease_until is None:
         raise _lost(claim)
     return row
+
+
+def _remove(connection: Connection, claim: Claim, events: Sequence[Event]) -> None:
+    row = _held(connection, claim)
+    if not ClusterStatus(row.status).deleting:
+        raise ValueError(f"cluster {claim.cluster.uuid} is {row.status}: not to remove")
+    connection.execute(clusters.delete().where(clusters.c.uuid == claim.cluster.uuid))
+    append(connection, claim.cluster.uuid, claim.cluster.project_id, events)
 
 
 def _lost(claim: Claim) -> LostClaim:

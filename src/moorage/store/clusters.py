@@ -133,6 +133,11 @@ class Clusters:
         alive = await self._database.read(lambda c: c.execute(_ALIVE, asked).scalars().all())
         return set(uuids).difference(alive)
 
+    async def uuids(self) -> frozenset[str]:
+        """Of every cluster that has its row."""
+        query = select(clusters.c.uuid)
+        return frozenset(await self._database.read(lambda c: c.execute(query).scalars().all()))
+
     async def want(
         self,
         uuid: str,
@@ -145,8 +150,8 @@ class Clusters:
     ) -> Cluster:
         """Replace what is wanted by `wish(cluster)`, read and written in one transaction.
 
-        Written are template, labels, groups, batch_size, credentials, rotation, fallback, status,
-        status_reason, deadline and health; the row's generation moves on, `attempts`
+        Written are template, labels, groups, batch_size, credentials, rotation, fallback,
+        forced_by, status, status_reason, deadline and health; the generation moves on, `attempts`
         becomes 0, it is due as soon as it is free, and the new status_reason becomes an event.
         (A wish for health alone leaves the generation: it voids nothing that the conductor does.)
         An unchanged cluster writes nothing. `wish` must be pure and may raise. `coming`:
@@ -184,6 +189,7 @@ class Clusters:
                     "labels": dict(after.labels),
                     "batch_size": after.batch_size,
                     "credentials": after.credentials,
+                    "forced_by": after.forced_by,
                     "generation": row.generation + 1,
                 }
                 if coming is not None and before.rotation is None:

@@ -20,10 +20,9 @@ def migrate(connection: Connection) -> None:
 
     Raises Refused for a database that a newer Moorage has written.
     """
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = known_versions()
     found = MigrationContext.configure(connection).get_current_revision()
     if found is not None and found not in known:
         raise Refused(
@@ -33,3 +32,14 @@ def migrate(connection: Connection) -> None:
     if found != scripts.get_current_head():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def known_versions() -> set[str]:
+    """The versions of the tables that this Moorage can bring to the newest one."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config

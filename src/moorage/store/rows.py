@@ -27,6 +27,7 @@ PLAIN = (
     "batch_size",
     "credentials",
     "deadline",
+    "forced_by",
     "created_at",
     "updated_at",
     "status_reason",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from moorage.model.errors import Refused
+from moorage.store.abandoned import Abandonments
 from moorage.store.audit import Audit
 from moorage.store.claims import Claims
 from moorage.store.clusters import Clusters
@@ -36,18 +37,21 @@ class Store:
         self.heartbeats = Heartbeats(database)
         self.homes = Homes(database)
         self.offers = Offers(database)
+        self.abandoned = Abandonments(database)
 
     @classmethod
-    async def open(cls, url: str, seal: Seal) -> Store:
+    async def open(cls, url: str, seal: Seal, *, key_lost: bool = False) -> Store:
         """Connect, and bring the tables to the newest version.
 
         `url` is SQLAlchemy's, e.g. `sqlite:////var/lib/moorage/moorage.db`.
         Raises Refused where the database is of a newer Moorage, or was sealed with
-        another key; RetryLater where another process holds it locked.
+        another key (`key_lost`: it is known to be lost, and its clusters can only be
+        deleted); RetryLater where another process holds it locked.
         """
         database = await open_database(url)
         try:
-            await _try_seal(database, seal)
+            if not key_lost:
+                await _try_seal(database, seal)
             store = cls(database, seal)
             await database.carry(store.hints)
         except BaseException:
@@ -70,5 +74,7 @@ async def _try_seal(database: Database, seal: Seal) -> None:
     except SealBroken as error:
         raise Refused(
             "The key file does not open the keys in the database: they were sealed with "
-            "another one. Put that key file back, or add its line to this one."
+            "another one. Put that key file back, or add its line to this one. If it is lost for "
+            "good, `moorage up --key-lost` starts all the same: clusters that it sealed run on, "
+            "can't be changed, and can be deleted."
         ) from error

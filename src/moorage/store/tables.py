@@ -99,6 +99,7 @@ clusters = Table(
     Column("credentials", Integer, nullable=False),
     Column("fallback", JSON(none_as_null=True)),
     Column("deadline", Instant),
+    Column("forced_by", String(255)),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant),
     Column("status", String(32), nullable=False),
@@ -187,6 +188,25 @@ audit = Table(
     Column("reason", Text),
     Column("target", Text),
     Index(None, "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+abandoned = Table(
+    "abandoned",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("name", String(242), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("coe", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("nodes", JSON, nullable=False),
+    Column("api_address", Text),
+    Column("traces", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("forced_by", String(255), nullable=False),
+    Column("at", Instant, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -50,6 +50,8 @@ BODIES: dict[tuple[str, str], Any] = {
 
 ADMINS = {
     ("GET", "/v1/mservices"),
+    ("GET", "/v1/orphans"),
+    ("DELETE", "/v1/orphans/{orphan}"),
     ("POST", "/v1/quotas"),
     ("PATCH", "/v1/quotas/{project_id}/{resource}"),
     ("DELETE", "/v1/quotas/{project_id}/{resource}"),
@@ -95,6 +97,7 @@ async def furnished(api: Api) -> Names:
         "nodegroup": groups[1]["uuid"],
         "project_id": "ours",
         "resource": "Cluster",
+        "orphan": UNKNOWN,
         "kind": "image",
         "name": "host",
     }

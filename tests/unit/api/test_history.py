@@ -11,8 +11,20 @@ import pytest
 
 from moorage.api import create_api
 from moorage.model.event import Record
-from tests.unit.api.conftest import ADMIN, OURS, READER, THEIRS, Api, PaperKeystone, reasons
+from moorage.model.node import NodeSpec, Role
+from tests.unit.api.conftest import (
+    ADMIN,
+    OURS,
+    READER,
+    THEIRS,
+    TINY,
+    Api,
+    PaperKeystone,
+    reasons,
+)
 from tests.unit.trust.requests import request
+
+LONE = "5f0c1c1e-0000-4000-8000-000000000000"
 
 
 async def records(api: Api, token: str = OURS, query: str = "") -> list[dict[str, Any]]:
@@ -72,6 +84,8 @@ async def test_every_change_says_what_it_touched(api: Api) -> None:
     cluster = {"cluster_template_id": "small", "name": "one"}
     flavor = {"kind": "image", "name": "beos"}
     limit = {"project_id": "ours", "resource": "Node", "hard_limit": 9}
+    provider = api.services.catalogue.providers["fake"]
+    await provider.ensure(NodeSpec(LONE, "master-0", Role.MASTER, TINY, "master-0"))
     changes: list[tuple[str, str, str, Any, str]] = [
         ("POST", "/v1/clustertemplates", "", {"coe": "fake", "name": "small"}, "small"),
         ("POST", "/v1/clustertemplates", "", newer, "newer"),
@@ -93,6 +107,7 @@ async def test_every_change_says_what_it_touched(api: Api) -> None:
         ("PATCH", "/v1/certificates/{ident}", "one", None, "one"),
         ("PATCH", "/v1/credentials/{ident}", "one", None, "one"),
         ("DELETE", "/v1/clusters/{ident}", "one", None, "one"),
+        ("DELETE", "/v1/orphans/{orphan}", LONE, None, f"={LONE}"),
         ("POST", "/v1/clustertemplates", "", {"coe": "fake", "name": "spare"}, "spare"),
         ("DELETE", "/v1/clustertemplates/{ident}", "spare", None, "spare"),
         ("POST", "/v1/baymodels", "", model, "model"),
@@ -113,7 +128,7 @@ async def test_every_change_says_what_it_touched(api: Api) -> None:
         asked = path
         for name in names.split():
             asked = re.sub(r"\{\w+\}", name, asked, count=1)
-        admins = "quotas" in path or "catalogue" in path
+        admins = any(word in path for word in ("quotas", "catalogue", "orphans"))
         version = "1.10" if "/bay" in path else "1.14"
         token = ADMIN if admins else OURS
         answer = await api.ask(method, asked, body, token=token, version=version)

@@ -19,6 +19,7 @@ from moorage.model.cluster import Cluster, ClusterStatus
 from moorage.model.errors import NotFound
 from moorage.model.event import Event
 from moorage.model.node import Flavor
+from moorage.model.orphan import Abandoned
 from moorage.model.ports import KeyPair, NodeProvider
 from moorage.model.quota import Amounts
 from moorage.model.template import ClusterTemplate
@@ -72,6 +73,10 @@ class Chronicle:
 
     async def remove(self, claim: Claim, events: Sequence[Event] = ()) -> None:
         await self._claims.remove(claim, events)
+        await self._tell()
+
+    async def abandon(self, claim: Claim, left: Abandoned, events: Sequence[Event] = ()) -> None:
+        await self._claims.abandon(claim, left, events)
         await self._tell()
 
     async def release(self, claim: Claim) -> None:

@@ -27,7 +27,7 @@ class Usage(NamedTuple):
 def provider(tmp_path: Path) -> LocalProvider:
     return LocalProvider(
         install="test",
-        state=tmp_path / "state",
+        nodes=tmp_path / "nodes",
         network=cast(NodeNetwork, None),  # nothing is made, so nothing is asked of it
         slots=Slots(tmp_path / "slots", taken=lambda _: False),
         memory_mib=2500,

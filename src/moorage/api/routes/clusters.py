@@ -18,6 +18,7 @@ from moorage.api.schemas.cluster import (
     cluster_list,
 )
 from moorage.api.schemas.common import Patch
+from moorage.api.schemas.orphan import ForcedBody, forced_body
 from moorage.api.versions import ALLOWS_ZERO_NODES, ROLLS_BACK
 from moorage.model.errors import Invalid, NotFound
 from moorage.services import ClusterService
@@ -74,10 +75,18 @@ def routes(clusters: ClusterService) -> Router:
         asked.target = cluster.uuid
         return as_json(accepted(cluster), 202)
 
-    @router.delete("/{ident}", status_code=204)
+    @router.delete(
+        "/{ident}",
+        status_code=204,
+        responses={202: {"model": ForcedBody}},
+        openapi_extra=described("force"),
+    )
     async def delete_cluster(asked: Asked, ident: str) -> Answer:
-        asked.target = (await clusters.delete(asked.who, ident)).uuid
-        return nothing()
+        query = parameters(asked, "force")
+        force = flag(query.get("force", "false"), "force")
+        cluster = await clusters.delete(asked.who, ident, force=force)
+        asked.target = cluster.uuid
+        return as_json(forced_body(cluster), 202) if force else nothing()
 
     return router
 

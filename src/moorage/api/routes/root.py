@@ -24,6 +24,7 @@ COLLECTIONS = (
     "mservices",
     "stats",
     "audit",
+    "orphans",
     "catalogue",
     "bays",
     "baymodels",
@@ -64,6 +65,7 @@ class Collections(VersionBody):
     mservices: list[Link]
     stats: list[Link]
     audit: list[Link]
+    orphans: list[Link]
     catalogue: list[Link]
     bays: list[Link]
     baymodels: list[Link]

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 from moorage.model.errors import NoRoom
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
-from moorage.providers.local import bundle, cgroups, disk, trees, userns
+from moorage.providers.local import bundle, cgroups, disk, remains, trees, userns
 from moorage.providers.local.host import LocalHost
 from moorage.providers.local.place import Marks, Place, Places, promised_mib
 from moorage.providers.local.runtime import Init, Runc
@@ -38,9 +38,10 @@ SPARE_DISK = 1 << 30
 
 
 class LocalProvider:
-    """Nodes on this machine. `install` names what belongs to this Moorage on it.
+    """Nodes on this machine, their directories in `nodes`.
 
-    `home` names the two of them among those that share a database.
+    `install` names what belongs to this Moorage on it; `home` names the two of them among
+    those that share a database.
     """
 
     name: ClassVar[str] = "local"
@@ -50,14 +51,14 @@ class LocalProvider:
         *,
         install: str,
         home: str = "",
-        state: Path,
+        nodes: Path,
         network: NodeNetwork,
         slots: Slots,
         memory_mib: int,
     ) -> None:
         self.home = home or install
         self._install = install
-        self._places = Places(state / "nodes")
+        self._places = Places(nodes)
         self._network = network
         self._slots = slots
         self._memory_mib = memory_mib
@@ -86,7 +87,7 @@ class LocalProvider:
         return self._look(place)
 
     async def observe(self, owner: str) -> list[ObservedNode]:
-        return [self._look(place) for place in self._places.all(owner)]
+        return [self._look(place) for place in self._all(owner)]
 
     async def delete(self, ref: NodeRef) -> None:
         place = self._places.of(ref)
@@ -124,18 +125,48 @@ class LocalProvider:
     async def sweep(self) -> None:
         """Remove what is left when no node is: the empty directories of the install."""
         for owner in self.owners():
-            home = self._places.home(owner)
-            if (slot := self._slots.of(home)) is not None:
-                await self._network.close(slot)
-                self._slots.release(slot, home)
-            with contextlib.suppress(OSError):
-                home.rmdir()
+            await self.clear(owner)
         with contextlib.suppress(OSError):
             self._places.nodes.rmdir()
 
     def owners(self) -> list[str]:
         """Every cluster that has something on this machine."""
-        return list(self._places.owners())
+        homes = (home for home in self._slots.homes() if home.parent == self._places.nodes)
+        found = {*self._places.owners(), *(home.name for home in homes)}
+        return sorted(found | remains.owners(self._install, self._runc.root))
+
+    async def owned(self) -> list[str]:
+        """Traces: as `owners`."""
+        return self.owners()
+
+    async def traces(self, owner: str) -> list[str]:
+        home = self._places.home(owner)
+        found = [f"node {n.name}: {n.state}" for n in await self.observe(owner)]
+        if home.exists():
+            found.append(f"directory {home}")
+        if (slot := self._slots.of(home)) is not None:
+            network, port = self._network.address(slot, 0), self._network.endpoint(slot)
+            found.append(f"slot {slot}: the network of {network}, published at {port}")
+        return found
+
+    async def clear(self, owner: str) -> None:
+        async with self._one_at_a_time(owner):
+            if self._all(owner):
+                return
+            home = self._places.home(owner)
+            if (slot := self._slots.of(home)) is not None:
+                self._opened.discard(owner)
+                await self._network.close(slot)
+                self._slots.release(slot, home)
+            await asyncio.to_thread(remains.forget, self._runc.root, owner)
+            with contextlib.suppress(OSError):
+                home.rmdir()
+
+    def _all(self, owner: str) -> list[Place]:
+        """Its nodes, by their directories, and by their cgroups where those are gone."""
+        found = {place.ref.name for place in self._places.all(owner)}
+        names = found | remains.nodes(self._install, owner)
+        return [self._places.of(NodeRef(owner, name)) for name in sorted(names)]
 
     def _one_at_a_time(self, what: NodeRef | str) -> asyncio.Lock:
         """The lock of a node, or of a cluster; a node's is taken first."""
@@ -205,7 +236,7 @@ class LocalProvider:
             place.root.rename(place.draft)
         await trees.remove(place.draft)
         async with self._one_at_a_time(ref.owner):
-            if self._places.all(ref.owner) == [place]:
+            if all(other == place for other in self._all(ref.owner)):
                 await self._leave(place, marks)
             place.config.unlink(missing_ok=True)
             await trees.remove(place.directory)

@@ -46,8 +46,8 @@ class Slots:
             for slot, owner in self._claims().items():
                 if owner == home:
                     return slot
-                if owner.exists():
-                    live[slot] = owner
+                if owner.exists() or self._taken(slot):
+                    live[slot] = owner  # what was made for it is there to be found by it
                 else:  # its install was removed by hand
                     self._path(slot).unlink()
             for slot in range(SLOTS):
@@ -65,6 +65,10 @@ class Slots:
     def holds(self, slot: int, home: Path) -> bool:
         """Whether the slot is (still) the cluster's whose directory is `home`."""
         return self._claims().get(slot) == home
+
+    def homes(self) -> list[Path]:
+        """The directories of all clusters that have a slot, other installs' among them."""
+        return list(self._claims().values())
 
     def of(self, home: Path) -> int | None:
         return next((slot for slot, owner in self._claims().items() if owner == home), None)

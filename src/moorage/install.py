@@ -1,0 +1,105 @@
+"""An install's name on its machine: chosen once, kept in its state, and held while it is up.
+
+The name marks all that the install makes outside of its state directory: links, cgroups,
+containers, the nftables table. So it must stay the same when the state is restored
+elsewhere, and two installs that have the same one must never be up at once: they would
+undo each other's work. `held` sees to that, by a lock that the kernel takes back from
+whoever dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from moorage.model.errors import Refused
+
+FILE = "install"
+"""In the state directory; it holds the name."""
+RUN = Path("/run/moorage")
+_NAME = re.compile(r"[a-z0-9]{1,12}")
+
+
+def install_id(state: Path) -> str:
+    """The name of the install in `state`: the kept one, or the one that it will get.
+
+    Raises Refused where what is kept is no name.
+    """
+    try:
+        kept = (state / FILE).read_text(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return hashlib.sha256(str(state).encode()).hexdigest()[:8]
+    if not _NAME.fullmatch(kept):
+        raise Refused(
+            f"{state / FILE} holds no name of an install ({_NAME.pattern}): "
+            "restore it from a backup; the links and cgroups of its nodes carry it."
+        )
+    return kept
+
+
+def keep_install_id(state: Path) -> str:
+    """Write the name down where it isn't yet: whole, or not at all."""
+    name = install_id(state)
+    if not (state / FILE).exists():
+        draft = state / f".{FILE}.{os.getpid()}"
+        with draft.open("w") as file:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(state / FILE)
+    return name
+
+
+@contextlib.contextmanager
+def held(name: str, state: Path, directory: Path = RUN) -> Iterator[None]:
+    """Be the one install of that name on this machine. Raises Refused where another is up."""
+    descriptor = _locked(name, directory)
+    path = directory / f"{name}.lock"
+    try:
+        said = json.dumps({"pid": os.getpid(), "state": str(state)}).encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, said, 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # nodes run, or other installs are up
+            directory.rmdir()
+
+
+def _locked(name: str, directory: Path) -> int:
+    """The lock file, open and locked. Its last holder may remove it meanwhile: then again."""
+    while True:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(
+                directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(os.pread(descriptor, 4096, 0))
+            os.close(descriptor)
+            raise Refused(
+                f"The install {name!r} is up already on this machine{holder}. Two of one name "
+                "can't be: end that one (`moorage down --state …`) before this one begins."
+            ) from None
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def _holder(said: bytes) -> str:
+    try:
+        known = json.loads(said)
+        return f": its state is in {known['state']} (process {known['pid']})"
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,62 @@
+"""What may be there of a cluster that the store knows no more, or never knew."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from moorage.model.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class LeftNode:
+    """A node that may be there still. `state` is what was seen last; `unknown` if nothing was."""
+
+    name: str
+    address: str | None = None
+    state: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A cluster that an admin had deleted by force, and that could not be deleted whole.
+
+    `traces` are what its provider saw of it last, in words; `reason` is why it could not be
+    removed; `forced_by` is the admin's name.
+    """
+
+    uuid: str
+    name: str
+    project_id: str
+    user_id: str
+    coe: str
+    provider: str
+    nodes: tuple[LeftNode, ...]
+    api_address: str | None
+    traces: tuple[str, ...]
+    reason: str
+    forced_by: str
+    at: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """Something of a cluster that has no row: abandoned, or made after the backup that came back.
+
+    `traces` are what its provider sees now: none where all is gone by now, None where it
+    can't be asked.
+    """
+
+    uuid: str
+    provider: str
+    traces: tuple[str, ...] | None
+    abandoned: Abandoned | None = None
+
+
+def wanted_nodes(cluster: Cluster) -> tuple[LeftNode, ...]:
+    """The nodes of a cluster as its row has them."""
+    return tuple(
+        LeftNode(name, group.addresses.get(name))
+        for group in cluster.groups
+        for name in sorted({*group.nodes, *group.addresses})
+    )
