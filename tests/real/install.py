@@ -148,6 +148,7 @@ class Install:
     )
     keystone: str | None = None
     """That of another install, at the same port; None: its own, which lives and dies with it."""
+    metrics_port: int = field(default_factory=free_port)
 
     @property
     def settings(self) -> Settings:
@@ -181,7 +182,7 @@ class Install:
         self.moorage(
             *("up", "--port", str(self.port), "--keystone-port", str(self.keystone_port)),
             *keystone,
-            env=self.variables,
+            env={"MOORAGE_METRICS_PORT": str(self.metrics_port), **self.variables},
         )
 
     def down(self) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from moorage.model.errors import Refused
 from moorage.store.audit import Audit
+from moorage.store.census import Counting
 from moorage.store.claims import Claims
 from moorage.store.clusters import Clusters
 from moorage.store.engine import Database
@@ -36,6 +37,7 @@ class Store:
         self.heartbeats = Heartbeats(database)
         self.homes = Homes(database)
         self.offers = Offers(database)
+        self.census = Counting(database)
 
     @classmethod
     async def open(cls, url: str, seal: Seal) -> Store:
