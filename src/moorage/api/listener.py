@@ -39,6 +39,8 @@ class Listener:
             log_config=None,
             server_header=False,
             proxy_headers=False,
+            # Else a request that was sent ahead would begin in the context of the one before.
+            reset_contextvars=True,
             timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]
         )
         self._server = _Server(config, self.opened)

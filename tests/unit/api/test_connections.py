@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -19,18 +20,24 @@ LARGE = b"x" * 4 * 2**20
 """More than the kernel's buffers of a loopback connection hold, once they are made small."""
 
 
+RUNNING = contextvars.ContextVar("RUNNING", default="fresh")
+
+
 class Echo:
     """Reads a body, and says how long it was; `/large` answers with more than anyone buffers."""
 
     def __init__(self) -> None:
         self.heads: list[list[tuple[bytes, bytes]]] = []
         self.asked = 0
+        self.contexts: list[str] = []
         self.busy = 0
         self.idle = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked += 1
         self.busy += 1
+        self.contexts.append(RUNNING.get())
+        RUNNING.set("another's")
         self.idle.clear()
         try:
             await self._answer(scope, receive, send)
@@ -270,11 +277,12 @@ async def test_trailers_are_not_headers(opened: Opened, echo: Echo) -> None:
     client.close()
 
 
-async def test_few_requests_may_be_sent_ahead(opened: Opened) -> None:
+async def test_few_requests_may_be_sent_ahead(opened: Opened, echo: Echo) -> None:
     listener = await opened(Bounds())
     client = await Client.of(listener)
     await client.send(GET * 3)
     assert [await client.status() for _ in range(3)] == [200, 200, 200]
+    assert echo.contexts == ["fresh"] * 3, "the log's lines of one must not tell of another"
     await client.send(GET * (MOST_AHEAD * 20))
     await client.ended()
 
