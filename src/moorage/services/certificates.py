@@ -6,7 +6,7 @@ from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Invalid, RetryLater
 from moorage.services import rules, wishes
-from moorage.services.access import reach, require
+from moorage.services.access import require
 from moorage.services.clusters import ClusterService, found
 from moorage.store import Store
 from moorage.trust.authority import ClusterAuthority, new_ca, subject_of
