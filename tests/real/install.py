@@ -168,7 +168,12 @@ class Install:
         """Run the command line; its stdout. The exit code must be `code`."""
         done = subprocess.run(
             [*MOORAGE, *words],
-            env={**os.environ, "MOORAGE_STATE": str(self.state), **(env or {})},
+            env={
+                **os.environ,
+                "MOORAGE_STATE": str(self.state),
+                "MOORAGE_METRICS_PORT": str(self.metrics_port),
+                **(env or {}),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -182,7 +187,7 @@ class Install:
         self.moorage(
             *("up", "--port", str(self.port), "--keystone-port", str(self.keystone_port)),
             *keystone,
-            env={"MOORAGE_METRICS_PORT": str(self.metrics_port), **self.variables},
+            env=self.variables,
         )
 
     def down(self) -> None:
