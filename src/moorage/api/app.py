@@ -74,7 +74,13 @@ def create_api(
 
 def create_probes(*, ready: Readiness, audit: AuditService) -> Api:
     """As the API without its objects: for a process that only conducts, and serves nobody."""
-    return Api(root.routes(ready).routes, validator=_Nobody(), audit=audit, identity_url="", rates=Rates(0, 0))
+    return Api(
+        root.routes(ready).routes,
+        validator=_Nobody(),
+        audit=audit,
+        identity_url="",
+        rates=Rates(0, 0),
+    )
 
 
 class _Nobody:
