@@ -45,6 +45,7 @@ SCALE = {
     "MOORAGE_QUOTA_DISK_GIB": "-1",
     "MOORAGE_QUOTA_TEMPLATES": "-1",
     "MOORAGE_TOKEN_CACHE_SECONDS": "300",
+    "MOORAGE_RATE": "0",
 }
 """Variables of an install that is not to be in its own way."""
 console = Console(stderr=True)

@@ -21,19 +21,25 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
-import uvicorn
 import uvloop
 
 from moorage import failpoints, install, log_lines
 from moorage.api import Api, create_api, create_probes
+from moorage.api.connections import Bounds
+from moorage.api.listener import Listener, connections_at_most
+from moorage.api.probes import Probes
+from moorage.api.rates import Rates
+from moorage.api.readiness import Check, Readiness
 from moorage.backup import RESTORING, leftovers
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
+from moorage.ending import Ending
 from moorage.identity.clouds import save_cloud
 from moorage.identity.embedded import EmbeddedKeystone, KeystoneSpec
 from moorage.identity.validator import KeystoneValidator
 from moorage.install import install_id
+from moorage.metrics.census import Page
 from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
@@ -65,7 +71,7 @@ def serve(settings: Settings) -> None:
             f"the {settings.only} alone needs a database that other processes share: "
             "a PostgreSQL (--database), and no SQLite file"
         )
-    log_lines.configure()
+    lines = log_lines.configure(settings.log_file, int(settings.log_mib * 2**20))
     _raise_open_files()
     os.umask(0o022)  # the roots of nodes are made with the modes that an /etc has
     _prepare(settings)
@@ -73,7 +79,7 @@ def serve(settings: Settings) -> None:
     with contextlib.ExitStack() as stack:
         if settings.only != "api":  # which has no node, and may stand beside the conductor
             stack.enter_context(install.held(name, settings.state))
-        uvloop.run(_serve(settings))
+        uvloop.run(_serve(settings, lines.reopen))
 
 
 def home(settings: Settings) -> str:
@@ -198,10 +204,11 @@ def _prepare(settings: Settings) -> None:
         database.chmod(0o600)
 
 
-async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
+async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
+    ending = Ending(settings.stop_seconds)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, ending.ask)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reopen_log)
     async with contextlib.AsyncExitStack() as stack:
         seal = Seal.load_or_create(settings.seal_file)
         opened = await Store.open(settings.database, seal, key_lost=settings.key_lost)
@@ -222,16 +229,21 @@ async def _serve(settings: Settings) -> None:
                 home=home(settings),
             )
 
-        async def ready() -> None:
-            if conducting is not None and conducting.done():
+        async def conducts() -> None:
+            if conducting is None or conducting.done():
                 raise RetryLater("the conductor has ended")
-            await store.claims.next_due()
 
+        checks: dict[str, Check] = {"store": store.census.try_write}
+        if conductor is not None:
+            checks["conductor"] = conducts
+        ready = Readiness(checks)
         if settings.only == "conductor":
             api = create_probes(ready=ready, audit=AuditService(store))
         else:
             identity_url, credentials = await stack.enter_async_context(_keystone(settings))
             keystone = await stack.enter_async_context(KeystoneClient(credentials))
+            validator = KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds)
+            checks["identity"] = validator.check
             catalogue = Catalogue(FLAVORS, known, found, settings.provider, store.offers)
             api = create_api(
                 services=open_services(
@@ -241,56 +253,38 @@ async def _serve(settings: Settings) -> None:
                     templates=settings.quota_templates,
                     heal_seconds=settings.heal_seconds,
                 ),
-                validator=KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds),
+                validator=validator,
                 ready=ready,
                 identity_url=identity_url,
+                rates=Rates(settings.rate, settings.rate_burst),
                 trust_proxy=settings.trust_proxy,
             )
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        listeners = [_listener(api, settings)]
+        if settings.metrics_port:
+            probes = Probes(Page(store.census.count), ready)
+            listeners.append(_probing(probes, settings))
         conducting = None if conductor is None else asyncio.create_task(conductor.run())
-        listening = asyncio.create_task(_listen(api, settings, stop))
-        parts = [part for part in (conducting, listening) if part is not None]
-        # Either of them ending, by a signal or by a bug, ends both: never one without the other.
-        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-        stop.set()
-        if conductor is not None:
-            conductor.stop()
-        for part in reversed(parts):
-            await part
+        await ending.conclude(ready, listeners, conductor, conducting)
 
 
-async def _listen(api: Api, settings: Settings, stop: asyncio.Event) -> None:
-    config = uvicorn.Config(
-        api,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+def _listener(api: Api, settings: Settings) -> Listener:
+    bounds = Bounds(
+        receive_seconds=settings.receive_seconds,
+        send_seconds=settings.send_seconds,
+        connections=connections_at_most(settings.connections),
+        # A proxy's clients all come from its own address; to count them is its business.
+        each=0 if settings.trust_proxy else settings.connections_per_address,
     )
-    server = uvicorn.Server(config)
-    # The signals are ours: the conductor has to stop as well.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
+    return Listener(api, settings.host, settings.port, bounds, drain_seconds=DRAIN_SECONDS)
 
-    async def end() -> None:
-        await stop.wait()
-        server.should_exit = True
 
-    ending = asyncio.create_task(end())
-    try:
-        await server.serve()
-    except SystemExit:  # uvicorn's word for an address that can't be had
-        raise Refused(f"can't listen on {settings.host}:{settings.port}") from None
-    finally:
-        ending.cancel()
+def _probing(probes: Probes, settings: Settings) -> Listener:
+    bounds = Bounds(connections=100, each=50)
+    host, port = settings.metrics_host, settings.metrics_port
+    return Listener(probes, host, port, bounds, drain_seconds=1)
 
 
 @contextlib.asynccontextmanager

@@ -83,6 +83,29 @@ class Settings(BaseSettings):
     """Nodes of one cluster (or a quarter of them, if that is more) that healing replaces
     within `heal_window_seconds`; then it is on hold until that time has passed."""
     heal_window_seconds: float = Field(default=1800.0, gt=0)
+    metrics_host: str = "127.0.0.1"
+    """The address for Prometheus: /metrics, /healthz and /readyz, without a token."""
+    metrics_port: int = Field(default=9512, ge=0, le=65535)
+    """0: none."""
+    rate: float = Field(default=20.0, ge=0)
+    """Changes a second that each project may ask for; 0: no limit."""
+    rate_burst: int = Field(default=200, ge=1)
+    """So many at once, before `rate` counts."""
+    connections: int = Field(default=1000, ge=1)
+    """Open ones of clients; fewer where the process may not have so many descriptors."""
+    connections_per_address: int = Field(default=200, ge=0)
+    """0, or behind a proxy that is trusted: no limit."""
+    receive_seconds: float = Field(default=20.0, gt=0)
+    """A request that takes longer to arrive is cut off."""
+    send_seconds: float = Field(default=30.0, gt=0)
+    """Who takes longer to read an answer is cut off."""
+    stop_seconds: float = Field(default=0.0, ge=0)
+    """After SIGTERM the API says on /readyz that it stops, and answers on, for at least so long:
+    for load balancers, who look at it every now and then."""
+    log_file: Path | None = None
+    """The log that standard error is (`moorage up` says so): rotated by the server itself."""
+    log_mib: float = Field(default=10.0, gt=0)
+    """A log file that is larger is set aside as `<name>.1`, in place of the one before."""
 
     fakes: bool = False
     """Offer the fake provider and COE as well: for tests and benchmarks."""

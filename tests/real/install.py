@@ -148,6 +148,7 @@ class Install:
     )
     keystone: str | None = None
     """That of another install, at the same port; None: its own, which lives and dies with it."""
+    metrics_port: int = field(default_factory=free_port)
 
     @property
     def settings(self) -> Settings:
@@ -167,7 +168,12 @@ class Install:
         """Run the command line; its stdout. The exit code must be `code`."""
         done = subprocess.run(
             [*MOORAGE, *words],
-            env={**os.environ, "MOORAGE_STATE": str(self.state), **(env or {})},
+            env={
+                **os.environ,
+                "MOORAGE_STATE": str(self.state),
+                "MOORAGE_METRICS_PORT": str(self.metrics_port),
+                **(env or {}),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -341,7 +341,7 @@ class Killed:
 OPERATIONS = (
     Killed(
         administer,
-        "audit.add claims.break_all claims.hasten_all heartbeats.beat"
+        "audit.add claims.break_all claims.hasten_all heartbeats.beat counting.try_write"
         " quotas.add quotas.change quotas.remove offers.add offers.remove templates.add"
         " templates.change templates.remove",
     ),

@@ -81,6 +81,7 @@ class Site:
             **self.variables,
             "MOORAGE_MACHINE": name,
             "MOORAGE_PORT": str(install.port),
+            "MOORAGE_METRICS_PORT": str(install.metrics_port),
             "MOORAGE_KEYSTONE_PORT": str(install.keystone_port),
             **variables,
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from moorage.api.asgi import Api
 from moorage.api.openapi import description
+from moorage.api.rates import Rates
+from moorage.api.readiness import Readiness
 from moorage.api.routes import (
     actions,
     audit,
@@ -32,14 +34,16 @@ def create_api(
     *,
     services: Services,
     validator: TokenValidator,
-    ready: root.Ready,
+    ready: Readiness,
     identity_url: str,
+    rates: Rates | None = None,
     trust_proxy: bool = False,
 ) -> Api:
     """The ASGI application.
 
-    `identity_url` is told to whoever comes without a token. `trust_proxy`: a proxy in
-    front of it sets X-Forwarded-For, -Host, -Prefix and -Proto, and no client can.
+    `identity_url` is told to whoever comes without a token; `rates` None: no limit.
+    `trust_proxy`: a proxy in front of it sets X-Forwarded-For, -Host, -Prefix and -Proto,
+    and no client can.
     """
     routers = [
         root.routes(ready),
@@ -65,13 +69,20 @@ def create_api(
         validator=validator,
         audit=services.audit,
         identity_url=identity_url,
+        rates=rates or Rates(0, 0),
         trust_proxy=trust_proxy,
     )
 
 
-def create_probes(*, ready: root.Ready, audit: AuditService) -> Api:
+def create_probes(*, ready: Readiness, audit: AuditService) -> Api:
     """As the API without its objects: for a process that only conducts, and serves nobody."""
-    return Api(root.routes(ready).routes, validator=_Nobody(), audit=audit, identity_url="")
+    return Api(
+        root.routes(ready).routes,
+        validator=_Nobody(),
+        audit=audit,
+        identity_url="",
+        rates=Rates(0, 0),
+    )
 
 
 class _Nobody:

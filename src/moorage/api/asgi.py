@@ -3,10 +3,11 @@
     id, version       Context, versions: in every answer, whatever it is
     token             authentication: only `PUBLIC` paths pass without one
     route             routing: 404, 405; 406 where the version has no such route
+    rate              rates: 429 where the project asks for too many changes
     body              limits: JSON, not too large, not too deep; then the route's own schema
     handler           routes/ -> services
     audit             what came of a request that meant to change something
-    answer, one line in the log
+    answer, one line in the log, and the metrics
 
 All of it is one call, and each header is looked at once: middlewares around each other,
 each with its own wrapper of `send`, took longer than the handlers.
@@ -17,17 +18,21 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 from moorage.api import audit, errors, versions
 from moorage.api.answers import Answer
 from moorage.api.authentication import PUBLIC, authenticate
 from moorage.api.context import CHANGING, Context
 from moorage.api.limits import NOTHING, check_url, read_json
+from moorage.api.rates import Rates
 from moorage.api.routing import Route, Routes
+from moorage.metrics.requests import Limit, answered, turned_away
 from moorage.model.errors import Invalid, MoorageError
 from moorage.model.ports import TokenValidator
 from moorage.services import AuditService
@@ -35,12 +40,16 @@ from moorage.services import AuditService
 QUIET = frozenset({"/healthz", "/readyz"})
 """Asked every few seconds by machines; not logged where all is well."""
 
+_REQUEST_ID: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
+"""As `bind_contextvars` would make it, which takes ten times as long to set it."""
+
 
 class Api:
     """Gives each request an id, an answer to every error, and one line in the log.
 
-    The line has method, path, status, time, id and project; never a header, a query or a
-    body. `trust_proxy`: a proxy in front sets the X-Forwarded headers, and no client can.
+    The line has method, path, status, time, id, project and the cluster's uuid, and the id that
+    an OpenStack service gave it; never another header, a query or a body. `trust_proxy`: a
+    proxy in front sets the X-Forwarded headers, and no client can.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class Api:
         validator: TokenValidator,
         audit: AuditService,
         identity_url: str,
+        rates: Rates,
         trust_proxy: bool = False,
     ) -> None:
         self.routes = routes
@@ -57,6 +67,7 @@ class Api:
         self._validator = validator
         self._audit = audit
         self._identity_url = identity_url
+        self._rates = rates
         self._trust_proxy = trust_proxy
 
     @functools.cached_property
@@ -70,6 +81,8 @@ class Api:
             return
         started = time.perf_counter()
         asked = Context(scope, trust_proxy=self._trust_proxy)
+        # All that is logged on its way has its id: a request has a context of its own (Listener).
+        _REQUEST_ID.set(asked.request_id)
         try:
             answer = await self._answer(asked, receive)
         except Exception as error:
@@ -79,15 +92,19 @@ class Api:
         headers = [*answer.raw_headers, *asked.marks]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+        took = time.perf_counter() - started
+        answered(asked.method, asked.route, status, took)
         if status >= 400 or asked.path not in QUIET:
+            given = asked.global_request_id
+            more = {"global_request_id": given} if given else {}
             self._log.info(
                 "request",
                 method=asked.method,
                 path=asked.path,
                 status=status,
-                ms=round((time.perf_counter() - started) * 1000, 2),
-                request_id=asked.request_id,
+                ms=round(took * 1000, 2),
                 project=asked.caller.project_id if asked.caller else None,
+                **more,
             )
 
     async def _answer(self, asked: Context, receive: Receive) -> Answer:
@@ -97,16 +114,27 @@ class Api:
             await authenticate(asked, self._validator)
         check_url(asked)
         route, names = self._find(asked.method, asked.path)
+        asked.route = route.path
         asked.answer_in(*version.within(route.bounds))
         versions.refuse_outside(asked.minor, route.bounds, route.path)
         if asked.method not in CHANGING:
             return await route.handler(asked, **names)
+        self._take_turn(asked)
         value = await read_json(asked, receive)
         if route.body is None:
             return await route.handler(asked, **names)
         if value is NOTHING:
             raise Invalid("the body is missing.")
         return await route.handler(asked, body=route.body.validate_python(value), **names)
+
+    def _take_turn(self, asked: Context) -> None:
+        """Raises TooMany where its project has had its share of changes for now."""
+        try:
+            self._rates.take(asked.who.project_id)
+        except errors.TooMany:
+            asked.turned_away = True
+            turned_away(Limit.RATE)
+            raise
 
     def _version(self, asked: Context) -> versions.Version:
         header = asked.headers.get(versions.HEADER)
@@ -121,7 +149,7 @@ class Api:
     def _refusal(self, asked: Context, error: Exception) -> Answer:
         answer = errors.answer_to(error, asked.request_id, identity_url=self._identity_url)
         if answer.status_code == 500 and not isinstance(error, MoorageError):
-            self._log.error("bug", request_id=asked.request_id, path=asked.path, exc_info=error)
+            self._log.error("bug", path=asked.path, exc_info=error)
         return answer
 
 

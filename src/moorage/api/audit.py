@@ -29,10 +29,11 @@ async def record(audit: AuditService, asked: Context, answer: Answer) -> None:
     """Write down what came of a request, before its answer goes out.
 
     What it changed is changed: a log that can't be written must not make an error of it.
-    Neither the query nor the body is written down, and no header.
+    Neither the query nor the body is written down, and no header. What a rate limit turned
+    away is not written down either: a flood must not fill the log of what was done.
     """
     caller = asked.caller
-    if caller is None or asked.method not in CHANGING:
+    if caller is None or asked.method not in CHANGING or asked.turned_away:
         return
     try:
         await audit.record(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends
 
 from moorage.api.links import base_url, client_address
+from moorage.metrics.requests import NO_ROUTE
 from moorage.model.caller import Caller
 from moorage.model.errors import Unauthenticated
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """The methods that mean to change something."""
+
+_REQUEST_ID = re.compile(rb"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Context:
@@ -22,12 +26,13 @@ class Context:
     `path` has no slash at its end: magnumclient asks for `/v1/clusters/?limit=1`, and means
     `/v1/clusters?limit=1`. `minor` is the N of version 1.N. `marks` are headers that are
     sent with the answer, whatever it is. `target` is for the audit log (`Record.target`): every
-    handler that changes something names it.
+    handler that changes something names it. `route` is the template of the path, once it is
+    found; `turned_away`: it was refused by a limit, and is not written down in the audit log.
     """
 
     __slots__ = (
-        "caller", "headers", "marks", "method", "minor", "path", "request_id", "scope",
-        "target", "trust_proxy",
+        "caller", "headers", "marks", "method", "minor", "path", "request_id", "route", "scope",
+        "target", "trust_proxy", "turned_away",
     )  # fmt: skip
 
     def __init__(self, scope: MutableMapping[str, Any], *, trust_proxy: bool = False) -> None:
@@ -42,6 +47,8 @@ class Context:
         self.minor = 1
         self.caller: Caller | None = None
         self.target: str | None = None
+        self.route = NO_ROUTE
+        self.turned_away = False
 
     def answer_in(self, minor: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The version of the answer, and the headers that tell it."""
@@ -54,6 +61,16 @@ class Context:
         if self.caller is None:
             raise Unauthenticated("This needs a token.")
         return self.caller
+
+    @property
+    def global_request_id(self) -> str | None:
+        """The id by which whoever calls us on another's behalf knows the request.
+
+        OpenStack's services send theirs along; one of another form is a stranger's text, and
+        is not taken.
+        """
+        given = self.headers.get(b"x-openstack-request-id")
+        return given.decode() if given and _REQUEST_ID.fullmatch(given) else None
 
     @property
     def base_url(self) -> str:

@@ -63,6 +63,10 @@ class KeystoneErrors(TypedDict):
     error: KeystoneError
 
 
+class TooMany(RetryLater):
+    """The project asks for more changes than its share: 429, and when to come again."""
+
+
 class NotServed(Exception):
     """A version that is none, or that has no such route: 1.`since` to 1.`until` have it."""
 
@@ -96,7 +100,8 @@ def answer_to(error: Exception, request_id: str, *, identity_url: str = "") -> A
         case Refused():
             status, reasons = _status_of(error), [error.reason]
         case RetryLater():
-            status, reasons = 503, [error.reason]
+            status = 429 if isinstance(error, TooMany) else 503
+            reasons = [error.reason]
             headers = {"retry-after": str(max(1, math.ceil(error.delay)))}
         case ValidationError():
             status = 400

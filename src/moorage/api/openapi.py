@@ -23,7 +23,7 @@ from moorage.api.versions import LEAST, MOST, bounds_of
 _REFERENCE = "#/components/schemas/{model}"
 _ALWAYS = (400, 403, 406, 500, 503)
 """Statuses that every route with a token may answer with, beside 401."""
-_CHANGES = (409, 413, 415)
+_CHANGES = (409, 413, 415, 429)
 
 
 def description(routes: Sequence[Route]) -> Route:

@@ -28,8 +28,6 @@ from moorage.cli.failure import Code, Failure
 if TYPE_CHECKING:
     from moorage.settings import Settings
 
-LOG_BYTES = 10 * 2**20
-"""A log larger than this is set aside (one generation) when the server starts."""
 POLL_SECONDS = 0.1
 
 
@@ -144,11 +142,11 @@ def running(home: Home) -> Process | None:
 
 
 def spawn(home: Home, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start `moorage serve` detached from this terminal, its stderr in the log."""
+    """Start `moorage serve` detached from this terminal, its stderr in the log.
+
+    The server is told of the file, and sets it aside itself when it is large.
+    """
     home.prepare()
-    with contextlib.suppress(FileNotFoundError):
-        if home.log.stat().st_size > LOG_BYTES:
-            home.log.rename(home.log.with_suffix(".log.1"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     with os.fdopen(os.open(home.log, flags, 0o600), "ab") as log:
         return subprocess.Popen(
@@ -157,7 +155,7 @@ def spawn(home: Home, environment: Mapping[str, str]) -> subprocess.Popen[bytes]
             stdout=log,
             stderr=log,
             cwd="/",
-            env=dict(environment),
+            env={**environment, "MOORAGE_LOG_FILE": str(home.log)},
             start_new_session=True,
         )
 
@@ -199,13 +197,22 @@ def probe(host: str, port: int) -> tuple[bool, str]:
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
-        body = answer.read(500).decode(errors="replace").strip()
+        body = _reason(answer.read(4096))
     except (OSError, http.client.HTTPException):
         return False, "starting"
     else:
         return answer.status == 200, body or f"/readyz answers {answer.status}"
     finally:
         connection.close()
+
+
+def _reason(body: bytes) -> str:
+    """What /readyz says is not well."""
+    try:
+        parts = json.loads(body)["parts"]
+        return "; ".join(f"{part['name']}: {part['reason']}" for part in parts if not part["ok"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()
 
 
 def _reachable(host: str) -> str:

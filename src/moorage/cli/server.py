@@ -83,7 +83,11 @@ def _remove_own_files(home: Home) -> None:
 def ports(settings: Settings) -> list[int]:
     """The TCP ports that the server takes."""
     own_keystone = not settings.keystone and settings.only != "conductor"
-    return [settings.port, *([settings.keystone_port] if own_keystone else [])]
+    return [
+        settings.port,
+        *([settings.metrics_port] if settings.metrics_port else []),
+        *([settings.keystone_port] if own_keystone else []),
+    ]
 
 
 def findings(settings: Settings) -> list[Finding]:

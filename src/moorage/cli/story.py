@@ -134,7 +134,8 @@ def lines(entries: Iterable[Entry], *, began: datetime.datetime | None = None) -
         if event["seconds"] is not None and event["kind"] == "step":
             line.append(f"  {event['seconds']:.2f} s", style="dim")
         if event["kind"] == "request":
-            line.append(f"  ({plain(event['cause'] or '')})", style="dim")
+            by = filter(None, (event["cause"], event.get("request_id")))
+            line.append(f"  ({plain(', '.join(by))})", style="dim")
         elif not event["ok"]:
             line.stylize("red", margin)
             if event["cause"]:

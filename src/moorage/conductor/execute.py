@@ -8,6 +8,7 @@ from time import monotonic
 
 import structlog
 
+from moorage.metrics.turns import step_ended
 from moorage.model.errors import RetryLater
 from moorage.model.plan import Step
 from moorage.planning.order import ordered
@@ -69,8 +70,11 @@ async def attempt(step: Step, perform: Perform, turn: str) -> Outcome:
         failure: Exception = error
         if isinstance(error, TimeoutError) and limit.expired():
             failure = RetryLater(f"not done within {step.timeout:g} s")
+            failure.__cause__ = error
         trouble = trouble_of(failure, step.key, turn)
         if trouble.kind is Kind.BUG:
             log.exception("internal error", step=step.key, turn=turn)
+        step_ended(step.verb, trouble.kind.value, monotonic() - began, failure)
         return Outcome(step, monotonic() - began, trouble, began=began)
+    step_ended(step.verb, "done", monotonic() - began)
     return Outcome(step, monotonic() - began, began=began)

@@ -26,11 +26,14 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from moorage.conductor.ears import Ears
 from moorage.conductor.turn import Tried, Turn
 from moorage.conductor.watch import Watch
 from moorage.conductor.world import World
+from moorage.metrics import turns as metrics
+from moorage.metrics.turns import TurnEnd
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Hears
 from moorage.store import Claim, LostClaim, Store
@@ -102,6 +105,13 @@ class Conductor:
     def stop(self) -> None:
         """Take no more turns; `run` returns once those under way have ended."""
         self._stopping.set()
+
+    def hurry(self) -> None:
+        """As `stop`, and turns under way are cut off now. Their claims are given back."""
+        self._grace = 0.0
+        self.stop()
+        for running in self._running.values():
+            self._halt(running, 0.0)
 
     async def run(self) -> None:
         """Conduct. When it returns or is cancelled, it holds no claim and runs no task."""
@@ -192,12 +202,16 @@ class Conductor:
         """One turn, with its lease renewed, whatever becomes of it."""
         claim = running.claim
         uuid = claim.cluster.uuid
+        # This task is the turn's alone: all its lines, and those of its steps, say whose they are.
+        bind_contextvars(cluster=uuid)
         renewal = asyncio.create_task(self._renew(running))
         calm = False
         try:
-            calm = await self._take_turn(running)
+            with metrics.turn():
+                calm = await self._take_turn(running)
         except asyncio.CancelledError:
-            log.info("turn cut off", cluster=uuid)
+            metrics.turn_ended(TurnEnd.CUT_OFF)
+            log.info("turn cut off")
             await self._give_back(claim)
         finally:
             renewal.cancel()
@@ -212,18 +226,25 @@ class Conductor:
         claim, began = running.claim, monotonic()
         hold = functools.partial(self._hold, running)
         turn = Turn(claim, self._world, self._store.claims, self._tried, running.halt, hold=hold)
-        said = log.bind(cluster=claim.cluster.uuid, cluster_name=claim.cluster.name, turn=turn.id)
+        bind_contextvars(turn=turn.id)
+        said = log.bind(cluster_name=claim.cluster.name)
         try:
             end = await turn.take()
         except LostClaim:
+            metrics.claim_lost()
+            metrics.turn_ended(TurnEnd.LOST)
             said.warning("claim lost, nothing written")
         except RetryLater as error:
             # The lease is left to run out, which keeps us from hurrying a store in trouble.
+            metrics.turn_ended(TurnEnd.STORE)
             said.warning("the store does not answer", reason=error.reason)
         except Exception:
+            metrics.turn_ended(TurnEnd.BUG)
             said.exception("internal error in the turn itself")
         else:
             self._listen(turn, vain=end.idle)
+            ended = TurnEnd.TROUBLED if end.troubled else TurnEnd.ACTED
+            metrics.turn_ended(TurnEnd.IDLE if end.idle else ended)
             speak = said.debug if end.idle else said.info
             speak(end.sentence, seconds=round(monotonic() - began, 3))
             return not end.troubled
@@ -253,12 +274,13 @@ class Conductor:
             try:
                 await self._prolong(running)
             except LostClaim:
+                metrics.claim_lost()
                 if running.task is not None:
                     running.task.cancel()
                 return
             except Exception:
                 # The next try comes before the lease is over; the fence holds in any case.
-                log.exception("lease not renewed", cluster=running.claim.cluster.uuid)
+                log.exception("lease not renewed")
 
     async def _beat(self) -> None:
         while True:

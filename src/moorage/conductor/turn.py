@@ -26,6 +26,7 @@ import structlog
 
 from moorage.conductor.execute import attempt, execute
 from moorage.conductor.world import World
+from moorage.metrics.turns import healed
 from moorage.model import plan
 from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus, Health, HealthStatus
 from moorage.model.event import Event, EventKind
@@ -141,7 +142,7 @@ class Turn:
 
     async def take(self) -> End:
         """The turn itself. Raises LostClaim, and whatever the store raises."""
-        log.debug("turn begins", cluster=self.cluster.uuid, turn=self.id)
+        log.debug("turn begins")
         if self.cluster.status.deleting:
             return await self._remove()
         return await self._converge()
@@ -281,7 +282,9 @@ class Turn:
     async def _execute(self) -> list[Outcome]:
         outcomes = await execute(self.steps, self._perform, turn=self.id, halt=self.halt)
         for outcome in outcomes:
-            log.debug("step", cluster=self.cluster.uuid, turn=self.id, outcome=str(outcome))
+            log.debug("step", outcome=str(outcome))
+            if outcome.done and self.cluster.status.complete:
+                healed(outcome.step.verb)
         return outcomes
 
     async def _perform(self, step: Step) -> None:

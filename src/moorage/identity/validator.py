@@ -22,11 +22,15 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 import structlog
 
 from moorage.clients.keystone import TokenInfo
+from moorage.metrics.backends import Token, token_cached
+from moorage.metrics.backends import token as token_seen
 from moorage.model.caller import Caller
 from moorage.model.errors import Forbidden, Refused, RetryLater, Unauthenticated
 
 REFUSED_SECONDS = 5.0
 REFUSED_ENTRIES = 1000
+NO_TOKEN = "moorage-asks-whether-you-are-there"  # noqa: S105 -- nobody's
+"""Keystone's answer to it, that there is none such, says that it is there and lets us ask."""
 PENDING = 256
 """So many different tokens may wait for Keystone's answer; one more is told to come later."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -59,6 +63,7 @@ class KeystoneValidator:
         self._known: _Recent[Caller] = _Recent(entries)
         self._refused: _Recent[Refused] = _Recent(REFUSED_ENTRIES)
         self._pending: dict[bytes, asyncio.Task[Caller]] = {}
+        self._answered_at = float("-inf")
 
     async def validate(self, token: str) -> Caller:
         """Who bears this token.
@@ -69,10 +74,13 @@ class KeystoneValidator:
         key = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         now = self._clock()
         if (caller := self._known.get(key, now)) is not None:
+            token_cached()
             return caller
         if (kept := self._refused.get(key, now)) is not None:
+            token_seen(Token.REFUSED)
             _raise_anew(kept)
         if not _TOKEN.fullmatch(token):
+            token_seen(Token.REFUSED)
             raise Unauthenticated("The token is not one that Keystone issues.")
         question = self._pending.get(key)
         if question is None:
@@ -83,20 +91,26 @@ class KeystoneValidator:
             question.add_done_callback(lambda done: self._answered(key, done))
         try:
             # One who hangs up must not end the question for the others.
-            return await asyncio.shield(question)
+            caller = await asyncio.shield(question)
         except Refused as refusal:
+            token_seen(Token.REFUSED)
             _raise_anew(refusal)
+        except RetryLater:
+            token_seen(Token.UNAVAILABLE)
+            raise
+        token_seen(Token.VALIDATED)
+        return caller
+
+    async def check(self) -> None:
+        """Whether tokens can be validated: Keystone said something of late, or says it now.
+
+        Raises RetryLater where it is silent, or refuses our own user.
+        """
+        if self._clock() >= self._answered_at + self._cache_seconds:
+            await self._show(NO_TOKEN)
 
     async def _ask(self, key: bytes, token: str) -> Caller:
-        try:
-            info = await self._keystone.show_token(token)
-        except Refused as refusal_of_ours:
-            # It is Moorage that is refused, which says nothing about the token.
-            _log.error("may not validate tokens", reason=refusal_of_ours.reason)
-            raise RetryLater(
-                "Keystone does not let Moorage validate tokens; its operator can mend that.",
-                delay=10.0,
-            ) from refusal_of_ours
+        info = await self._show(token)
         now = self._clock()
         refusal: Refused
         if info is None or info.expires_at <= now:
@@ -116,6 +130,19 @@ class KeystoneValidator:
             return caller
         self._refused.put(key, refusal, now + min(REFUSED_SECONDS, self._cache_seconds))
         raise refusal
+
+    async def _show(self, token: str) -> TokenInfo | None:
+        try:
+            info = await self._keystone.show_token(token)
+        except Refused as refusal_of_ours:
+            # It is Moorage that is refused, which says nothing about the token.
+            _log.error("may not validate tokens", reason=refusal_of_ours.reason)
+            raise RetryLater(
+                "Keystone does not let Moorage validate tokens; its operator can mend that.",
+                delay=10.0,
+            ) from refusal_of_ours
+        self._answered_at = self._clock()
+        return info
 
     def _answered(self, key: bytes, question: asyncio.Task[Caller]) -> None:
         self._pending.pop(key, None)

@@ -6,8 +6,8 @@ from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Invalid, RetryLater
 from moorage.services import rules, wishes
-from moorage.services.access import reach, require
-from moorage.services.clusters import ClusterService
+from moorage.services.access import require
+from moorage.services.clusters import ClusterService, found
 from moorage.store import Store
 from moorage.trust.authority import ClusterAuthority, new_ca, subject_of
 from moorage.trust.seal import SealBroken
@@ -23,7 +23,7 @@ class CertificateService:
     async def ca(self, caller: Caller, ident: str) -> str:
         """What to trust, PEM: the cluster's CA; two while it is being changed. For readers."""
         require(caller, Permission.READER)
-        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        cluster = await found(self._store, caller, ident)
         return (await self._authority(cluster)).certificate.decode()
 
     async def sign(self, caller: Caller, ident: str, csr: str) -> str:
@@ -33,7 +33,7 @@ class CertificateService:
         Forbidden, Invalid (field `csr`), Conflict once the cluster is being deleted.
         """
         require(caller, Permission.MEMBER)
-        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        cluster = await found(self._store, caller, ident)
         wishes.refuse_deleting(cluster)
         if not csr.isascii():
             raise Invalid("The certificate request is not PEM: it must be ASCII.", field="csr")
@@ -52,7 +52,7 @@ class CertificateService:
         is being changed, asking again brings no third one: it goes on with what failed.
         """
         require(caller, Permission.MEMBER)
-        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        cluster = await found(self._store, caller, ident)
         return await self._clusters.wish(
             caller, cluster.uuid, wishes.rotating_ca, coming=new_ca(cluster.name)
         )

@@ -8,6 +8,8 @@ import datetime
 import uuid
 from collections.abc import Callable, Sequence
 
+from structlog.contextvars import bind_contextvars
+
 from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster, Health, HealthStatus
 from moorage.model.errors import Conflict, Invalid, NotFound, RetryLater
@@ -83,9 +85,11 @@ class ClusterService:
         return await self._add(caller, cluster, ca)
 
     async def _add(self, caller: Caller, cluster: Cluster, ca: KeyPair) -> Cluster:
-        return await self._store.clusters.add(
+        added = await self._store.clusters.add(
             cluster, ca, self._defaults, by=caller.user_name, request_id=caller.request_id
         )
+        bind_contextvars(cluster=added.uuid)
+        return added
 
     async def _wanted(
         self, caller: Caller, new: NewCluster, template: ClusterTemplate, *, allow_zero: bool
@@ -149,7 +153,7 @@ class ClusterService:
 
     async def get(self, caller: Caller, ident: str) -> Cluster:
         require(caller, Permission.READER)
-        return self._known(await self._store.clusters.get(ident, reach(caller, ident)))
+        return self._known(await found(self._store, caller, ident))
 
     def _known(self, cluster: Cluster) -> Cluster:
         return truth.as_known(cluster, utc_now(), self._heal_seconds)
@@ -223,7 +227,7 @@ class ClusterService:
         self, caller: Caller, ident: str, release: NewRelease, batch: int
     ) -> Cluster:
         """Raises Overtaken where another upgrade comes in between."""
-        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        cluster = await found(self._store, caller, ident)
         template = await self._store.templates.get(
             release.template, reach(caller, release.template)
         )
@@ -272,7 +276,7 @@ class ClusterService:
         `rollback`: where it can't be had, what was wanted before is wanted again.
         """
         require(caller, Permission.MEMBER)
-        cluster = await self._store.clusters.get(ident, reach(caller, ident))
+        cluster = await found(self._store, caller, ident)
         after = wish(cluster)
         if not after.status.deleting:
             await self._catalogue.room(cluster, after)
@@ -303,6 +307,13 @@ def _inherited(template: ClusterTemplate) -> dict[str, object]:
         for name, there in INHERITED.items()
         if there in template.options
     }
+
+
+async def found(store: Store, caller: Caller, ident: str) -> Cluster:
+    """The cluster that the caller calls so. What is logged of the request has its uuid, then."""
+    cluster = await store.clusters.get(ident, reach(caller, ident))
+    bind_contextvars(cluster=cluster.uuid)
+    return cluster
 
 
 Touch = Callable[[Cluster], Cluster]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 
+from structlog.contextvars import bind_contextvars
+
 from moorage.model.caller import Caller, Permission
 from moorage.model.errors import NotFound
 from moorage.model.event import Event, Record, Service
@@ -24,6 +26,7 @@ class EventService:
         scope = reach(caller, ident)
         try:
             uuid = (await self._store.clusters.get(ident, scope)).uuid
+            bind_contextvars(cluster=uuid)
         except NotFound:
             if not looks_like_uuid(ident):
                 raise

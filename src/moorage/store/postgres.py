@@ -39,6 +39,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from moorage.metrics.backends import WRITE_RETRIES, timed_write
 from moorage.model.errors import RetryLater
 from moorage.store.documents import from_text
 from moorage.store.engine import Isolation
@@ -128,6 +129,7 @@ class PostgresDatabase:
             self._server.refuse(error)
             raise
 
+    @timed_write
     async def write(
         self,
         work: Callable[[Connection], T],
@@ -162,6 +164,7 @@ class PostgresDatabase:
                 met = sqlstate(error) in MEETINGS
                 if not attempts_left or not (met or error.connection_invalidated):
                     raise
+            WRITE_RETRIES.inc()
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 -- no secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         raise AssertionError("the last attempt returns or raises")

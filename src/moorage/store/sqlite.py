@@ -22,6 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
+from moorage.metrics.backends import timed_write
 from moorage.model.errors import Refused, RetryLater
 from moorage.store.documents import from_text
 from moorage.store.engine import Isolation
@@ -91,6 +92,7 @@ class SqliteDatabase:
         except DatabaseError as error:
             raise _refusal(error) from error
 
+    @timed_write
     async def write(
         self,
         work: Callable[[Connection], T],

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from moorage.model.errors import Refused
 from moorage.store.abandoned import Abandonments
 from moorage.store.audit import Audit
+from moorage.store.census import Counting
 from moorage.store.claims import Claims
 from moorage.store.clusters import Clusters
 from moorage.store.engine import Database
@@ -38,6 +39,7 @@ class Store:
         self.homes = Homes(database)
         self.offers = Offers(database)
         self.abandoned = Abandonments(database)
+        self.census = Counting(database)
 
     @classmethod
     async def open(cls, url: str, seal: Seal, *, key_lost: bool = False) -> Store:

@@ -16,6 +16,7 @@ import pytest
 
 from moorage.api import create_api
 from moorage.api.asgi import Api as App
+from moorage.api.readiness import Readiness
 from moorage.drivers.fake import FakeDriver
 from moorage.model.caller import Caller
 from moorage.model.errors import RetryLater, Unauthenticated
@@ -164,7 +165,7 @@ async def opened(database: Path) -> AsyncIterator[Api]:
     app = create_api(
         services=services,
         validator=keystone,
-        ready=is_ready,
+        ready=Readiness({"conductor": is_ready}, kept_seconds=0),
         identity_url="http://cloud:5000/v3",
     )
     transport = httpx.ASGITransport(app)

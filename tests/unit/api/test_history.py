@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from moorage.api import create_api
+from moorage.api.readiness import Readiness
 from moorage.model.event import Record
 from moorage.model.node import NodeSpec, Role
 from tests.unit.api.conftest import (
@@ -305,12 +306,10 @@ async def test_it_is_written_before_the_answer_goes_out(
 
 @pytest.mark.parametrize(("trusted", "address"), [(True, "192.0.2.7"), (False, "127.0.0.1")])
 async def test_the_address_behind_a_proxy(api: Api, trusted: bool, address: str) -> None:
-    async def ready() -> None: ...
-
     app = create_api(
         services=api.services,
         validator=PaperKeystone(),
-        ready=ready,
+        ready=Readiness({}),
         identity_url="",
         trust_proxy=trusted,
     )

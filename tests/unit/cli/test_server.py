@@ -253,7 +253,7 @@ def test_one_half_of_it(
     assert moorage("serve", *words) == Code.OK
     assert moorage("up", *words) == Code.OK
     assert [started[0].only, choices.load(tmp_path / "state").only] == [only, only]
-    assert len(server.ports(started[0])) == (2 if only == "api" else 1)
+    assert len(server.ports(started[0])) == (3 if only == "api" else 2)
 
 
 def test_one_half_needs_a_database_that_others_share(

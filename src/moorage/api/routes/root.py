@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from typing_extensions import TypedDict
 
 from moorage.api.answers import Answer, as_json
 from moorage.api.context import Asked
 from moorage.api.links import Link
+from moorage.api.probes import readiness_body
+from moorage.api.readiness import Readiness
 from moorage.api.routing import Router
 from moorage.api.versions import LEAST, MOST
-
-Ready = Callable[[], Awaitable[None]]
-"""Returns where Moorage can do its work; raises RetryLater with what is missing."""
 
 COLLECTIONS = (
     "clustertemplates",
@@ -75,7 +72,22 @@ class State(TypedDict):
     status: str
 
 
-def routes(ready: Ready) -> Router:
+class Part(TypedDict):
+    """`reason`: why it is not well."""
+
+    name: str
+    ok: bool
+    reason: str | None
+
+
+class ReadyState(TypedDict):
+    """`status`: ready, or not ready where a part is not well."""
+
+    status: str
+    parts: list[Part]
+
+
+def routes(ready: Readiness) -> Router:
     router = Router(tags=["versions and health"])
 
     @router.route("HEAD", "/", include_in_schema=False)
@@ -111,12 +123,12 @@ def routes(ready: Ready) -> Router:
         return as_json({"status": "ok"})
 
     @router.route("HEAD", "/readyz", include_in_schema=False)
-    @router.get("/readyz", response_model=State)
+    @router.get("/readyz", response_model=ReadyState, responses={503: {"model": ReadyState}})
     async def show_readiness(asked: Asked) -> Answer:
-        """503 with the reason until Moorage can do its work."""
+        """503 where a part of what Moorage needs is not well, or it is stopping."""
         del asked
-        await ready()
-        return as_json({"status": "ready"})
+        status, body = await readiness_body(ready)
+        return as_json(body, status)
 
     return router
 
