@@ -26,7 +26,7 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 	@$(BIN)/moorage down --purge --yes --state $(STATE)
 
 ##@ Check it
-.PHONY: test lint unit real test-slow bench
+.PHONY: test lint unit real test-slow bench bench-scale
 test: lint unit real ## Every test: lint and types, then the fast tests, then those on real engines
 
 lint: install ## Style, types and the walls between the rooms
@@ -52,6 +52,10 @@ test-slow: install clients ## The tests that take many minutes: kills and power 
 bench: install ## Speed and memory against plain scripts, as a table (docs/performance.md)
 	@command -v wrk >/dev/null || apt-get -qq -y install wrk >/dev/null
 	@$(BIN)/python -m bench
+
+bench-scale: install .venv-plot/.installed ## 10 to 10,000 clusters of ten fake nodes: figures and docs/scale.svg
+	@$(BIN)/python -m bench.scale --write
+	@.venv-plot/bin/python -m bench.plot
 
 ##@ Install it
 .PHONY: install packages clients lock clean
@@ -84,7 +88,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
     --custom-compile-command "make lock"
 lock: install ## Pin the newest versions of what pyproject.toml and requirements-*.in name
 	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements.lock
-	@for name in $(CLIENTS); do \
+	@for name in $(CLIENTS) plot; do \
 	    $(COMPILE) --upgrade requirements-$$name.in -o requirements-$$name.lock; done
 
 clean: ## Remove the virtual environments and the caches (clusters stay: make demo-down)

@@ -9,45 +9,31 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import http.client
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 from rich.console import Console
 from rich.table import Table
-from tests.real.install import Install, Tenant
+from tests.real.install import Tenant
 
 from bench import rates
 from bench.line import Line
+from bench.setup import SCALE, Asker, opened
 
 FLOOR = Path(__file__).with_name("floor.py")
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 POLL = 0.02
 """Seconds between a waiting client's questions, for each cluster at once: asking takes CPU too."""
 IDLE_SECONDS = 60
-SCALE = {
-    "MOORAGE_FAKES": "1",
-    "MOORAGE_QUOTA_CLUSTERS": "-1",
-    "MOORAGE_QUOTA_NODES": "-1",
-    "MOORAGE_QUOTA_CPUS": "-1",
-    "MOORAGE_QUOTA_MEMORY_MIB": "-1",
-    "MOORAGE_QUOTA_DISK_GIB": "-1",
-    "MOORAGE_QUOTA_TEMPLATES": "-1",
-    "MOORAGE_TOKEN_CACHE_SECONDS": "300",
-    "MOORAGE_RATE": "0",
-}
-"""Variables of an install that is not to be in its own way."""
 console = Console(stderr=True)
 
 
@@ -70,7 +56,7 @@ def main() -> None:
 def engines(rounds: int) -> list[Line]:
     """Creating and deleting real clusters, against bench/floor.py."""
     lines = []
-    with _install() as install:
+    with opened() as install:
         tenant = install.tenant("bench")
         template = tenant.make_template(flavor_id="small", master_flavor_id="small")
         for clusters, times in ((1, rounds), (5, max(3, rounds // 2))):
@@ -97,7 +83,7 @@ def engines(rounds: int) -> list[Line]:
 
 def server(_: int) -> list[Line]:
     """What the process costs with 100 clusters in the store."""
-    with _install(SCALE) as install:
+    with opened(SCALE) as install:
         tenant = install.tenant("bench")
         console.log("100 clusters in the store (fake nodes)")
         _fake_clusters(tenant, 100)
@@ -117,7 +103,7 @@ def server(_: int) -> list[Line]:
 def requests(_: int) -> list[Line]:
     """Requests a second under load, on both databases."""
     lines = []
-    for line in rates.rates(lambda more: _install({**SCALE, **more})):
+    for line in rates.rates(lambda more: opened({**SCALE, **more})):
         console.log(f"{line.what}: {line.measured}")
         lines.append(line)
     return lines
@@ -149,26 +135,6 @@ def write(lines: list[Line]) -> None:
     PAGE.write_text(f"{head}<!-- table -->\n{text}\n<!-- /table -->\n{tail}")
 
 
-class _install:  # noqa: N801 - reads as the function that it is
-    """An install in a directory of its own, gone afterwards."""
-
-    def __init__(self, variables: dict[str, str] | None = None) -> None:
-        self._variables = variables
-
-    def __enter__(self) -> Install:
-        self._directory = tempfile.TemporaryDirectory(prefix="moorage-bench-", dir="/var/tmp")
-        Path(self._directory.name).chmod(0o711)
-        self._install = Install(Path(self._directory.name) / "state")
-        if self._variables is not None:
-            self._install.variables = self._variables
-        self._install.up()
-        return self._install
-
-    def __exit__(self, *_: object) -> None:
-        self._install.purge()
-        self._directory.cleanup()
-
-
 def _floor(clusters: int) -> tuple[float, float]:
     argv = [sys.executable, str(FLOOR), "--clusters", str(clusters)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
@@ -189,9 +155,9 @@ def _moorage(tenant: Tenant, template: str, clusters: int) -> tuple[float, float
 
 def _create(tenant: Tenant, template: str, name: str, pause: float) -> str:
     uuid = tenant.create(name, template=template, workers=2)
-    connection = _connection(tenant)
+    asker = Asker(tenant)
     while True:
-        shown = _get(connection, tenant, f"/clusters/{uuid}")
+        shown = asker.get(f"/clusters/{uuid}")
         if shown["status"] == "CREATE_COMPLETE":
             return uuid
         if shown["status"] == "CREATE_FAILED":
@@ -201,8 +167,8 @@ def _create(tenant: Tenant, template: str, name: str, pause: float) -> str:
 
 def _delete(tenant: Tenant, uuid: str, pause: float) -> None:
     tenant.ask("DELETE", f"/clusters/{uuid}")
-    connection = _connection(tenant)
-    while _get(connection, tenant, f"/clusters/{uuid}") is not None:
+    asker = Asker(tenant)
+    while asker.get(f"/clusters/{uuid}") is not None:
         time.sleep(pause)
 
 
@@ -211,23 +177,6 @@ def _fake_clusters(tenant: Tenant, count: int) -> None:
     uuids = [tenant.create(f"fake-{n}", template=template, workers=2) for n in range(count)]
     for uuid in uuids:
         tenant.until(uuid, lambda shown: shown["status"] == "CREATE_COMPLETE")
-
-
-def _connection(tenant: Tenant) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection("127.0.0.1", tenant.install.port, timeout=30)
-
-
-def _get(connection: http.client.HTTPConnection, tenant: Tenant, path: str) -> Any:
-    if not tenant.token:
-        tenant.token = tenant.install.token(tenant.credentials)
-    connection.request("GET", f"/v1{path}", headers={"X-Auth-Token": tenant.token})
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status == 404:
-        return None
-    if answer.status != 200:
-        raise RuntimeError(f"GET {path}: {answer.status} {body!r}")
-    return json.loads(body)
 
 
 def _mark(line: Line) -> str:

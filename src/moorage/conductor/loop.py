@@ -22,7 +22,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import structlog
@@ -36,6 +36,7 @@ from moorage.metrics import turns as metrics
 from moorage.metrics.turns import TurnEnd
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Hears
+from moorage.planning import truth
 from moorage.store import Claim, LostClaim, Store
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ class Conductor:
         self._home = home
         self.name = f"{home or socket.gethostname()} {os.getpid()}-{secrets.token_hex(3)}"
         self._store = store
-        self._world = world
+        self._world = self._paced = world
         self._lease = lease
         self._grace = grace
         self._alone = alone
@@ -225,7 +226,7 @@ class Conductor:
         """Whether it ended without trouble."""
         claim, began = running.claim, monotonic()
         hold = functools.partial(self._hold, running)
-        turn = Turn(claim, self._world, self._store.claims, self._tried, running.halt, hold=hold)
+        turn = Turn(claim, self._paced, self._store.claims, self._tried, running.halt, hold=hold)
         bind_contextvars(turn=turn.id)
         said = log.bind(cluster_name=claim.cluster.name)
         try:
@@ -288,6 +289,9 @@ class Conductor:
                 await self._store.heartbeats.beat(socket.gethostname(), BINARY)
                 if not self._alone:
                     await self._speak_of_homes()
+                count = await self._store.clusters.count()
+                heal_seconds = truth.paced(self._world.heal_seconds, count)
+                self._paced = replace(self._world, heal_seconds=heal_seconds)
             except RetryLater as error:
                 log.warning("the store does not answer", reason=error.reason)
             except Exception:

@@ -8,8 +8,19 @@ from dataclasses import replace
 from moorage.model.cluster import Cluster, Health, HealthStatus
 from moorage.planning.status import FAILED_CAP
 
+LOOKS = 25.0
+"""Looks a second at the most while nothing happens."""
 TURN_SECONDS = 120.0
 """A turn that looks and acts, and one that waits for its turn, may take so long."""
+
+
+def paced(heal_seconds: float, clusters: int) -> float:
+    """Seconds between two looks at a cluster with nothing to do, where there are so many.
+
+    Looking thus costs the same from a thousand clusters on (at 40 s), however many there are.
+    Watchers and engines tell of most that happens in between.
+    """
+    return max(heal_seconds, clusters / LOOKS)
 
 
 def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> Cluster:

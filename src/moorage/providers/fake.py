@@ -5,7 +5,7 @@ the process as real ones do, and other processes see them. The other classes are
 misbehave, named by how. They all pass the provider's contract where their misbehaviour
 doesn't forbid it.
 
-A fake node's host runs nothing and notes everything; only the few programs that the
+A fake node's host runs nothing; only the few programs that the
 contract speaks of (`true`, `false`, `echo`, `cat`, `stat -c %a`, `rm -f`, `sleep`) answer
 as they would.
 """
@@ -47,8 +47,6 @@ class FakeProvider:
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory
-        self.ran: list[tuple[NodeRef, tuple[str, ...]]] = []
-        """Every argv that a host was given, in order."""
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
         self._nodes: dict[str, dict[str, _Node]] = {}
@@ -199,7 +197,6 @@ class FakeHost:
         self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0
     ) -> Completed:
         node = self._provider.running(self._ref)
-        self._provider.ran.append((self._ref, tuple(argv)))
         await asyncio.sleep(0)
         done = Completed(tuple(argv), 0)
         match list(argv):

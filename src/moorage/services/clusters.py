@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import math
 import uuid
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from structlog.contextvars import bind_contextvars
 
@@ -40,6 +42,7 @@ INHERITED = {
 """A cluster's options that its template has as well, and what they are called there."""
 HEAL_SECONDS = 40.0
 NAMES_TO_TRY = 3
+COUNT_SECONDS = 15.0
 TIMES_TO_READ = 3
 
 
@@ -63,7 +66,8 @@ class ClusterService:
         self._store = store
         self._catalogue = catalogue
         self._defaults = defaults
-        self._heal_seconds = heal_seconds
+        self._heal_seconds = self._paced = heal_seconds
+        self._count_again = -math.inf
 
     async def create(self, caller: Caller, new: NewCluster, *, allow_zero: bool = True) -> Cluster:
         """Write the cluster down as wanted; the conductor makes it.
@@ -153,10 +157,16 @@ class ClusterService:
 
     async def get(self, caller: Caller, ident: str) -> Cluster:
         require(caller, Permission.READER)
-        return self._known(await found(self._store, caller, ident))
+        cluster = await found(self._store, caller, ident)
+        return truth.as_known(cluster, utc_now(), await self._pace())
 
-    def _known(self, cluster: Cluster) -> Cluster:
-        return truth.as_known(cluster, utc_now(), self._heal_seconds)
+    async def _pace(self) -> float:
+        """How often the conductor looks at a cluster; counted anew from time to time."""
+        if monotonic() >= self._count_again:
+            self._count_again = monotonic() + COUNT_SECONDS
+            count = await self._store.clusters.count()
+            self._paced = truth.paced(self._heal_seconds, count)
+        return self._paced
 
     async def labels(self, clusters: Sequence[Cluster]) -> list[LabelDifferences]:
         """How the labels of clusters that the caller got differ from their templates'."""
@@ -170,7 +180,12 @@ class ClusterService:
         """The caller's project's; `all_projects` is for admins."""
         require(caller, Permission.READER)
         scope = listing(caller, all_projects=all_projects)
-        return [self._known(cluster) for cluster in await self._store.clusters.list(scope, page)]
+        found, pace, now = (
+            await self._store.clusters.list(scope, page),
+            await self._pace(),
+            utc_now(),
+        )
+        return [truth.as_known(cluster, now, pace) for cluster in found]
 
     async def update(
         self,

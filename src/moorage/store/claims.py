@@ -180,7 +180,9 @@ class Claims:
             return None
         values = {"now": now, "until": now + lease, "worker": worker, "at": first.home}
         row = await self._database.write(
-            lambda c: c.execute(self._queue.take, values).first(), isolation=_OWN_ROW
+            lambda c: c.execute(self._queue.take, values).first(),
+            isolation=_OWN_ROW,
+            durable=False,
         )
         if row is None:
             return None
@@ -201,7 +203,7 @@ class Claims:
             if connection.execute(_OURS, values).rowcount == 0:
                 raise _lost(claim)
 
-        await self._database.write(work, isolation=_OWN_ROW)
+        await self._database.write(work, isolation=_OWN_ROW, durable=False)
 
     async def apply(
         self, claim: Claim, cluster: Cluster, due_in: float, events: Sequence[Event] = ()
@@ -239,6 +241,7 @@ class Claims:
             work,
             lambda current: self._hints.give(due_in if current else 0.0),
             isolation=_OWN_ROW,
+            durable=bool(events),  # a turn that has nothing to tell can be taken again
         )
 
     async def release(self, claim: Claim) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, select
+from sqlalchemy import Connection, Row, bindparam, case, func, select
 
 from moorage.model.cluster import Cluster, Rotation
 from moorage.model.errors import Conflict, NotFound
@@ -50,6 +50,7 @@ HIDDEN = {"ca_certificate", "ca_key", "coming_certificate", "coming_key"}
 SHOWN = select(*(column for column in clusters.c if column.name not in HIDDEN))
 """What lists and lookups read: never a key, not even a sealed one."""
 _OF_PROJECT = SHOWN.where(clusters.c.project_id == bindparam("project"))
+_COUNT = select(func.count()).select_from(clusters)
 _BY_UUID = SHOWN.where(clusters.c.uuid == bindparam("wanted")).with_for_update()
 _FREE = clusters.c.lease_until.is_(None)
 _ALIVE = select(clusters.c.uuid).where(
@@ -137,6 +138,11 @@ class Clusters:
         """Of every cluster that has its row."""
         query = select(clusters.c.uuid)
         return frozenset(await self._database.read(lambda c: c.execute(query).scalars().all()))
+
+    async def count(self) -> int:
+        """How many there are, of all projects."""
+        found = await self._database.read(lambda connection: connection.scalar(_COUNT))
+        return found or 0
 
     async def want(
         self,

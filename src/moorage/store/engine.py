@@ -53,8 +53,13 @@ class Database(Protocol):
         then: Callable[[T], object] | None = None,
         *,
         isolation: Isolation = Isolation.SERIALIZABLE,
+        durable: bool = True,
     ) -> T:
         """`work` in one transaction: committed, or rolled back if it raises.
+
+        Where `durable` is false, a power cut may take the commit back, until the next durable
+        one: for what a look at the world writes again. It saves the wait for the disk where
+        this process and the database can only fail together; elsewhere it means nothing.
 
         `work` may run several times, of which one is committed, so it must be pure but for
         its connection: no counter moved, no list appended to, no hint given from within.

@@ -40,7 +40,7 @@ class Heartbeats:
                 )
             )
 
-        await self._database.write(work, isolation=Isolation.READ_COMMITTED)
+        await self._database.write(work, isolation=Isolation.READ_COMMITTED, durable=False)
 
     async def list(self) -> list[Service]:
         """By id. Whoever was silent for a minute is down."""

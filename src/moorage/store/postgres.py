@@ -136,6 +136,7 @@ class PostgresDatabase:
         then: Callable[[T], object] | None = None,
         *,
         isolation: Isolation = Isolation.SERIALIZABLE,
+        durable: bool = True,  # noqa: ARG002 -- a token that a crash takes back would fence nobody
     ) -> T:
         async def run() -> T:
             try:

@@ -32,9 +32,10 @@ from moorage.store.migrate import migrate
 T = TypeVar("T")
 BUSY_SECONDS = 5
 """How long a statement waits for a lock that another process holds."""
+DURABLE, NOT_DURABLE = "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
+"""Whether a commit waits for the disk; either way the file stays sound (WAL)."""
 PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=FULL",
     "foreign_keys=ON",
     f"busy_timeout={BUSY_SECONDS * 1000}",
 )
@@ -99,11 +100,12 @@ class SqliteDatabase:
         then: Callable[[T], object] | None = None,
         *,
         isolation: Isolation = Isolation.SERIALIZABLE,  # noqa: ARG002 -- each is alone here
+        durable: bool = True,
     ) -> T:
         def run() -> T:
             assert self._writer is not None, "the database is closed"  # noqa: S101
             try:
-                return _transaction(self._writer, work)
+                return _transaction(self._writer, work, DURABLE if durable else NOT_DURABLE)
             except DatabaseError as error:
                 raise _refusal(error) from error
 
@@ -152,8 +154,12 @@ def _engine(url: URL) -> Engine:
     return engine
 
 
-def _transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
+def _transaction(
+    connection: Connection, work: Callable[[Connection], T], durability: str = DURABLE
+) -> T:
     with connection.begin():
+        # The journal is one: a durable commit takes those before it to the disk as well.
+        connection.exec_driver_sql(durability)
         # Taking the write lock before the first read is what makes a check and the
         # write that relies on it one thing (quotas, names, generations).
         connection.exec_driver_sql("BEGIN IMMEDIATE")

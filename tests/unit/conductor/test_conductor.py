@@ -6,6 +6,8 @@ import asyncio
 import re
 from time import monotonic
 
+import pytest
+
 from moorage.drivers.fake import (
     HangsInJoin,
     JoinsLate,
@@ -15,6 +17,7 @@ from moorage.drivers.fake import (
 )
 from moorage.model.cluster import ClusterStatus, HealthStatus
 from moorage.model.node import NodeRef
+from moorage.planning import truth
 from moorage.providers.fake import (
     Blind,
     Buggy,
@@ -413,3 +416,14 @@ async def test_fifty_clusters_at_once(store: Store) -> None:
             await house.wish(cluster.uuid, "DELETE_IN_PROGRESS")
         await asyncio.gather(*(house.until_gone(cluster.uuid) for cluster in clusters))
     assert provider.owners() == set()
+
+
+async def test_where_there_are_very_many_each_is_looked_at_less_often(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(store, heal_seconds=0.01)
+    await house.add()
+    monkeypatch.setattr(truth, "LOOKS", 0.01)
+    applied = house.chronicle.applied
+    async with house.conducted():
+        await house.chronicle.until(lambda: bool(applied) and 75 <= applied[-1][1] <= 100)

@@ -8,7 +8,7 @@ import pytest
 
 from moorage.model.cluster import Health, HealthStatus
 from moorage.planning.status import FAILED_CAP
-from moorage.planning.truth import TURN_SECONDS, as_known
+from moorage.planning.truth import TURN_SECONDS, as_known, paced
 from tests import made
 
 SEEN_AT = datetime.datetime(2030, 1, 1, 12, 30, 5, tzinfo=datetime.UTC)
@@ -44,3 +44,7 @@ def test_what_was_never_seen_or_is_being_deleted_claims_nothing() -> None:
     assert as_known(fresh, later, 40) is fresh
     going = made.cluster(status="DELETE_IN_PROGRESS", seen_at=SEEN_AT)
     assert as_known(going, later, 40) is going
+
+
+def test_very_many_clusters_are_looked_at_less_often_and_known_for_longer() -> None:
+    assert [paced(40.0, many) for many in (1, 1_000, 10_000)] == [40.0, 40.0, 400.0]

@@ -153,3 +153,17 @@ def test_what_a_disk_in_trouble_means(code: int, opening: bool, means: type[Exce
     told = sqlite3.OperationalError("disk I/O error")
     told.sqlite_errorcode = code
     assert isinstance(_refusal(DatabaseError("", {}, told), opening=opening), means)
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
+async def test_a_commit_waits_for_the_disk_unless_it_may_be_lost(
+    tmp_path: Path, durable: bool, synchronous: int
+) -> None:
+    database = await open_database(f"sqlite:///{tmp_path / 'moorage.db'}")
+    try:
+        asked = text("PRAGMA synchronous")
+        await database.write(lambda c: None, durable=not durable)
+        level = await database.write(lambda c: c.scalar(asked), durable=durable)
+        assert level == synchronous
+    finally:
+        await database.close()
