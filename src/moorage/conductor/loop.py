@@ -253,6 +253,7 @@ class Conductor:
             try:
                 await self._prolong(running)
             except LostClaim:
+                log.warning("claim lost", cluster=running.claim.cluster.uuid)
                 if running.task is not None:
                     running.task.cancel()
                 return
