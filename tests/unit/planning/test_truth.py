@@ -44,3 +44,14 @@ def test_what_was_never_seen_or_is_being_deleted_claims_nothing() -> None:
     assert as_known(fresh, later, 40) is fresh
     going = made.cluster(status="DELETE_IN_PROGRESS", seen_at=SEEN_AT)
     assert as_known(going, later, 40) is going
+
+
+def test_why_nobody_looks_is_said_where_it_is_known() -> None:
+    why = "its machine a has had no conductor since 2030-01-01 12:31:00 UTC"
+    cluster = made.cluster(
+        status="CREATE_COMPLETE",
+        health=Health(HealthStatus.UNKNOWN, {"cluster": why}),
+        seen_at=SEEN_AT,
+    )
+    shown = as_known(cluster, SEEN_AT + datetime.timedelta(days=1), 40).health
+    assert shown.reasons == {"cluster": f"not looked at since 2030-01-01 12:30:05 UTC: {why}"}
