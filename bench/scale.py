@@ -34,6 +34,7 @@ from tests.real.install import Install, Tenant
 
 from bench.line import Line
 from bench.setup import SCALE, Asker, opened
+from moorage.planning import truth
 
 SIZES = (10, 100, 1_000, 3_000, 10_000)
 WORKERS = 9
@@ -41,6 +42,7 @@ BURST = 1_000
 CHANGES = 100
 PAGES = 300
 IDLE_SECONDS = 45.0
+HEAL_SECONDS = 40.0
 SETTLE_SECONDS = 5.0
 CLIENTS = 4
 POLL_SECONDS = 0.02
@@ -128,7 +130,8 @@ def change(asker: Asker, name: str) -> float:
 
 def figures(tenant: Tenant, process: psutil.Process, size: int) -> Figures:
     asker = Asker(tenant)
-    time.sleep(SETTLE_SECONDS)
+    pace = truth.paced(HEAL_SECONDS, size)
+    time.sleep(pace if pace > HEAL_SECONDS else SETTLE_SECONDS)  # until all had their next look
     before, began = process.cpu_times(), time.monotonic()
     time.sleep(IDLE_SECONDS)
     after, spent = process.cpu_times(), time.monotonic() - began

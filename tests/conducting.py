@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from moorage import log_lines
+from moorage import failpoints, log_lines
 from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
 from moorage.drivers.fake import FakeDriver
+from moorage.failpoints import VARIABLE
 from moorage.model.node import NodeRef, NodeSpec, ObservedNode
 from moorage.providers.fake import FakeHost, FakeProvider
 from moorage.store import Store
@@ -83,7 +84,8 @@ class Bound(Told):
 class Process:
     """Such a process, from outside."""
 
-    def __init__(self, options: Options, log: Path) -> None:
+    def __init__(self, options: Options, log: Path, failpoints: Path | None = None) -> None:
+        where = {VARIABLE: str(failpoints)} if failpoints else {}
         self.said: list[str] = []
         self._log = log
         self._left = b""
@@ -93,6 +95,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=REPOSITORY,
+                env={**os.environ, **where},
             )
 
     def send(self, number: int) -> None:
@@ -105,6 +108,10 @@ class Process:
         self.said += (self._left + rest).decode().splitlines()
         self._left = b""
         return self._process.returncode
+
+    def ended(self, seconds: float = 20.0) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        return self._process.wait(seconds)
 
     def until(self, word: str, seconds: float = 20.0) -> str:
         """Wait for a line on stdout that begins so."""
@@ -138,9 +145,9 @@ class Process:
 
 
 @contextmanager
-def conducting(options: Options, log: Path) -> Iterator[Process]:
+def conducting(options: Options, log: Path, failpoints: Path | None = None) -> Iterator[Process]:
     """It conducts when this is entered, and is gone when it is left."""
-    process = Process(options, log)
+    process = Process(options, log, failpoints)
     try:
         process.until("conducting")
         yield process
@@ -150,7 +157,8 @@ def conducting(options: Options, log: Path) -> Iterator[Process]:
 
 async def conduct(options: Options) -> None:
     provider: Any = Bound(options) if options.bound else Told(options)
-    store = await Store.open(options.url, Seal.load_or_create(Path(options.key_file)))
+    opened = await Store.open(options.url, Seal.load_or_create(Path(options.key_file)))
+    store = failpoints.arm_store(opened)
     world = World({"fake": FakeDriver()}, {"fake": provider}, ClusterAuthority, 60.0)
     conductor = Conductor(store, world, lease=options.lease, alone=False, home=options.home)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, conductor.stop)

@@ -367,11 +367,6 @@ OPERATIONS = (
     Killed(delete, "network.close claims.remove"),
     Killed(abandon, "claims.abandon abandonments.forget", slow=True),
 )
-BESIDE_OTHERS = ("claims.break_of", "homes.beat", "homes._speak_for")
-"""What only one of several processes on a PostgreSQL does, each one statement: not reached here.
-
-`test_processes.py` kills such processes, at no chosen moment.
-"""
 
 
 @pytest.mark.parametrize(

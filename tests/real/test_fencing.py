@@ -20,6 +20,8 @@ from tests.postgres import PostgresServer, private_server
 from tests.unit.conductor.house import House
 
 pytestmark = pytest.mark.real
+BESIDE_OTHERS = ("claims.break_of", "homes.beat", "homes.speak_for_deserted")
+"""Writes of the store that the only process of a database never does."""
 LONG = 120.0
 """A lease that no test waits for."""
 
@@ -99,7 +101,7 @@ async def test_a_paused_conductor_wakes_up_and_changes_nothing(
         before = await house.get(cluster.uuid), await story(house, cluster.uuid)
         nodes = nodes_in(options.nodes)
         one.send(signal.SIGCONT)
-        await asyncio.to_thread(one.until_logged, "claim lost, nothing written")
+        await asyncio.to_thread(one.until_logged, "claim lost")
         assert one.end() == 0
         assert two.end() == 0
     assert (await house.get(cluster.uuid), await story(house, cluster.uuid)) == before
@@ -171,3 +173,29 @@ async def test_a_cluster_is_conducted_where_its_nodes_are(
     found = await house.store.homes.of(cluster.uuid)
     assert found is not None
     assert (found.name, found.deserted) == ("one/a", False)
+
+
+@pytest.mark.parametrize("point", BESIDE_OTHERS)
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_killed_where_only_one_of_several_writes(
+    house: House, options: Options, tmp_path: Path, when: str, point: str
+) -> None:
+    """Whatever it was about to write at its start, the next one goes on from there."""
+    await house.store.homes.beat("gone/a")
+    await house.store.homes._database.write(
+        lambda connection: connection.exec_driver_sql(
+            "UPDATE homes SET seen_at = seen_at - 600000000"
+        )
+    )
+    cluster = await house.add(workers=1)
+    assert await house.store.claims.take("one/a 1-dead", LONG)
+    here = dataclasses.replace(options, home="one/a", seconds=0.0, bound=True)
+    kill = tmp_path / "failpoints" / "kill"
+    kill.parent.mkdir()
+    kill.write_text(f"{when} {point}")
+    with conducting(here, tmp_path / "one.log", kill.parent) as one:
+        assert await asyncio.to_thread(one.ended) == -signal.SIGKILL
+    with conducting(here, tmp_path / "again.log"):
+        await until(house, cluster.uuid, complete)
+    assert len(nodes_in(options.nodes)) == 2
+    assert "one/a" in {home.name for home in await house.store.homes.list()}

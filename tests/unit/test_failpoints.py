@@ -10,7 +10,8 @@ import pytest
 from moorage import failpoints, store
 from moorage.drivers.swarm.acts import VERBS
 from moorage.providers.fake import FakeProvider
-from tests.real.test_crash import BESIDE_OTHERS, OPERATIONS
+from tests.real.test_crash import OPERATIONS
+from tests.real.test_fencing import BESIDE_OTHERS
 
 
 def test_every_act_is_one_that_a_server_is_killed_at() -> None:

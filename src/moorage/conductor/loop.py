@@ -276,6 +276,7 @@ class Conductor:
                 await self._prolong(running)
             except LostClaim:
                 metrics.claim_lost()
+                log.warning("claim lost", cluster=running.claim.cluster.uuid)
                 if running.task is not None:
                     running.task.cancel()
                 return

@@ -37,6 +37,8 @@ def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> C
     reason = f"not looked at since {cluster.seen_at:%Y-%m-%d %H:%M:%S} UTC"
     if cluster.health.status is not HealthStatus.UNKNOWN:
         reason += f", when it was {cluster.health.status}"
+    elif why := cluster.health.reasons.get("cluster"):
+        reason += f": {why}"  # e.g. that its machine has no conductor
     return replace(cluster, health=Health(HealthStatus.UNKNOWN, {"cluster": reason}))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Text, and_, case, cast, exists, literal, or_, select
+from sqlalchemy import Connection, Text, Update, and_, case, cast, exists, literal, or_, select
 
 from moorage.model.cluster import ClusterStatus, HealthStatus
 from moorage.store.engine import Database, Isolation
@@ -94,37 +94,39 @@ class Homes:
         found = 0
         for home in await self.list():
             if home.deserted:
-                found += await self._speak_for(home)
+                statement = _said_of(home)
+                found += await self._database.write(
+                    lambda connection, said=statement: connection.execute(said).rowcount,  # type: ignore[misc]
+                    isolation=Isolation.READ_COMMITTED,
+                )
         return found
 
-    async def _speak_for(self, home: Home) -> int:
-        now, said, status = Instant.now(), str(home), clusters.c.status
-        in_progress = status.in_(_TURNED)
-        late = and_(in_progress, clusters.c.deadline <= now)
-        unsaid = or_(
-            clusters.c.status_reason.is_(None), clusters.c.status_reason.not_like(f"%{_MARK}%")
+
+def _said_of(home: Home) -> Update:
+    """What the clusters at a deserted home are told, where they don't say it yet."""
+    now, said, status = Instant.now(), str(home), clusters.c.status
+    in_progress = status.in_(_TURNED)
+    late = and_(in_progress, clusters.c.deadline <= now)
+    unsaid = or_(
+        clusters.c.status_reason.is_(None), clusters.c.status_reason.not_like(f"%{_MARK}%")
+    )
+    unknown = {"cluster": said}
+    return (
+        clusters.update()
+        .where(
+            clusters.c.home == home.name,
+            clusters.c.due_at <= now.timestamp(),
+            or_(
+                cast(clusters.c.health_reasons, Text).not_like(f"%{_MARK}%"),
+                and_(in_progress, unsaid),
+                late,
+            ),
         )
-        unknown = {"cluster": said}
-        statement = (
-            clusters.update()
-            .where(
-                clusters.c.home == home.name,
-                clusters.c.due_at <= now.timestamp(),
-                or_(
-                    cast(clusters.c.health_reasons, Text).not_like(f"%{_MARK}%"),
-                    and_(in_progress, unsaid),
-                    late,
-                ),
-            )
-            .values(
-                health_status=HealthStatus.UNKNOWN.value,
-                health_reasons=unknown,
-                status_reason=case((in_progress, said), else_=clusters.c.status_reason),
-                status=case((late, case(_TURNED, value=status, else_=status)), else_=status),
-                updated_at=literal(now, Instant),
-            )
+        .values(
+            health_status=HealthStatus.UNKNOWN.value,
+            health_reasons=unknown,
+            status_reason=case((in_progress, said), else_=clusters.c.status_reason),
+            status=case((late, case(_TURNED, value=status, else_=status)), else_=status),
+            updated_at=literal(now, Instant),
         )
-        return await self._database.write(
-            lambda connection: connection.execute(statement).rowcount,
-            isolation=Isolation.READ_COMMITTED,
-        )
+    )

@@ -137,6 +137,9 @@ clusters = Table(
     Column("token", Integer, nullable=False),
     UniqueConstraint("project_id", "name"),
     Index(None, "home", "due_at"),
+    # A project's page in order, and what it takes of its quotas: both without looking at rows.
+    Index(None, "project_id", "id"),
+    Index(None, "project_id", "nodes", "cpus", "memory_mib", "disk_gib"),
     sqlite_autoincrement=True,
 )
 

@@ -48,3 +48,14 @@ def test_what_was_never_seen_or_is_being_deleted_claims_nothing() -> None:
 
 def test_very_many_clusters_are_looked_at_less_often_and_known_for_longer() -> None:
     assert [paced(40.0, many) for many in (1, 1_000, 10_000)] == [40.0, 40.0, 400.0]
+
+
+def test_why_nobody_looks_is_said_where_it_is_known() -> None:
+    why = "its machine a has had no conductor since 2030-01-01 12:31:00 UTC"
+    cluster = made.cluster(
+        status="CREATE_COMPLETE",
+        health=Health(HealthStatus.UNKNOWN, {"cluster": why}),
+        seen_at=SEEN_AT,
+    )
+    shown = as_known(cluster, SEEN_AT + datetime.timedelta(days=1), 40).health
+    assert shown.reasons == {"cluster": f"not looked at since 2030-01-01 12:30:05 UTC: {why}"}

@@ -13,6 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from moorage.model.template import ClusterTemplate
 from moorage.store import Store
+from moorage.store.clusters import _visible
+from moorage.store.paging import _page
+from moorage.store.quotas import _USED_BY
+from moorage.store.scope import Scope
+from moorage.store.tables import clusters
 from tests.unit.store.conftest import a_cluster, added
 
 MANY = 10_000
@@ -94,3 +99,17 @@ async def test_to_look_takes_no_longer_than_with_few(many: Store) -> None:
         await many.claims.next_due()
     each = (time.perf_counter() - began) / 200
     assert each < 0.005, f"{each * 1000:.2f} ms"
+
+
+async def test_a_page_is_not_sorted(many: Store, backend: str) -> None:
+    scope = Scope("ours")
+    page = _page(clusters, _visible(scope).statement, "id", "asc", after_marker=False)
+    plan = await plan_of(many, backend, page, project="ours", most=20)
+    assert "Sort" not in plan, plan
+    assert "B-TREE" not in plan, plan
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_a_quota_is_summed_without_looking_at_rows(many: Store, backend: str) -> None:
+    plan = await plan_of(many, backend, _USED_BY, project="ours")
+    assert "COVERING INDEX ix_clusters_project_id_nodes" in plan, plan
