@@ -215,7 +215,7 @@ def contradictions(events: Sequence[dict[str, Any]]) -> list[str]:
     """What a cluster's story says twice, or after its own end."""
     said = Counter((e["kind"], e["what"], e["turn"], e["at"]) for e in events)
     found = [f"twice: {one}" for one, times in said.items() if times > 1]
-    turns = Counter(e["turn"] for e in events if e["kind"] == "turn")
+    turns = Counter(e["turn"] for e in events if e["kind"] == "turn" and e["turn"])
     found += [f"turn {turn} ended {times} times" for turn, times in turns.items() if times > 1]
     steps = {e["turn"] for e in events if e["kind"] == "step"}
     found += [f"steps of turn {turn}, which never ended" for turn in steps - turns.keys()]

@@ -273,9 +273,8 @@ class Turn:
             return
         new = {name: why for name, why in health.reasons.items() if before.reasons.get(name) != why}
         said = [f"{name}: {why}" for name, why in sorted(new.items())]
-        event = Event(
-            EventKind.TURN, f"seen: {'; '.join(said)}", self.world.now(), turn=self.id, ok=False
-        )
+        # It stands by itself: the turn may be cut off before it ends.
+        event = Event(EventKind.TURN, f"seen: {'; '.join(said)}", self.world.now(), ok=False)
         cluster = replace(self.cluster, health=health, seen_at=self.seen_at)
         await self.ledger.note(self.claim, cluster, [event] if said else [])
 
