@@ -48,12 +48,16 @@ def keep_install_id(state: Path) -> str:
     name = install_id(state)
     if not (state / FILE).exists():
         draft = state / f".{FILE}.{os.getpid()}"
-        with draft.open("w") as file:
+        with open(draft, "w", opener=_private) as file:
             file.write(f"{name}\n")
             file.flush()
             os.fsync(file.fileno())
         draft.replace(state / FILE)
     return name
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextlib.contextmanager

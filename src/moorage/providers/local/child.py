@@ -87,15 +87,28 @@ def _file_of(data: bytes) -> Iterator[int]:
 
 
 async def _bounded(pipe: IO[bytes] | None, most: int) -> bytes:
+    """What comes through the pipe, up to `most` bytes; then it is closed.
+
+    Not by `connect_read_pipe`: uvloop closes the descriptor and then the file, and the number
+    may be another thread's by then.
+    """
     assert pipe is not None  # noqa: S101 - for the type checker
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), pipe
-    )
+    loop, handle, ready = asyncio.get_running_loop(), pipe.fileno(), asyncio.Event()
+    os.set_blocking(handle, False)
+    loop.add_reader(handle, ready.set)
     kept = bytearray()
     try:
-        while len(kept) < most and (chunk := await reader.read(65536)):
+        while len(kept) < most:
+            await ready.wait()
+            ready.clear()
+            try:
+                chunk = os.read(handle, 65536)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                break
             kept += chunk[: most - len(kept)]
     finally:
-        transport.close()
+        loop.remove_reader(handle)
+        pipe.close()
     return bytes(kept)
