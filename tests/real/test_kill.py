@@ -14,7 +14,7 @@ from tests.real.books import imbalance
 from tests.real.install import Install, Tenant
 
 pytestmark = pytest.mark.real
-MOMENTS = 10
+MOMENTS = 6
 WORKERS = 1
 
 
