@@ -144,6 +144,7 @@ class Install:
             "MOORAGE_HEAL_SECONDS": "2",
             "MOORAGE_TOKEN_CACHE_SECONDS": "2",
             "MOORAGE_QUOTA_NODES": "16",
+            "MOORAGE_RATE": "0",  # tests ask as fast as they can
         }
     )
     keystone: str | None = None
