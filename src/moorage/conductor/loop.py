@@ -36,7 +36,6 @@ from moorage.metrics import turns as metrics
 from moorage.metrics.turns import TurnEnd
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Hears
-from moorage.planning import truth
 from moorage.store import Claim, LostClaim, Store
 
 log = structlog.get_logger(__name__)
@@ -290,9 +289,8 @@ class Conductor:
                 await self._store.heartbeats.beat(socket.gethostname(), BINARY)
                 if not self._alone:
                     await self._speak_of_homes()
-                count = await self._store.clusters.count()
-                heal_seconds = truth.paced(self._world.heal_seconds, count)
-                self._paced = replace(self._world, heal_seconds=heal_seconds)
+                clusters = await self._store.clusters.count()
+                self._paced = replace(self._world, clusters=clusters)
             except RetryLater as error:
                 log.warning("the store does not answer", reason=error.reason)
             except Exception:

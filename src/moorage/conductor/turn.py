@@ -313,7 +313,7 @@ class Turn:
         done = all(outcome.done for outcome in self.outcomes)
         return Findings(
             now=self.world.now(),
-            heal_seconds=self.world.heal_seconds,
+            next_look=self.world.pace.after(self.world.jitter()),
             jitter=self.world.jitter(),
             seen=self.seen,
             outcomes=self.outcomes,

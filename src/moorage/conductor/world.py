@@ -12,6 +12,7 @@ from moorage.model.cluster import Cluster, ClusterSpec, spec_of
 from moorage.model.errors import RetryLater
 from moorage.model.ports import AnyDriver, Authority, CaKeys, HasHome, NodeProvider
 from moorage.planning.healing import Limits
+from moorage.planning.truth import Pace, paced
 
 T = TypeVar("T")
 MISSING_DELAY = 10.0
@@ -26,17 +27,22 @@ def utc_now() -> datetime.datetime:
 class World:
     """The plugins by name, and where time and chance come from.
 
-    `heal_seconds` is how often a cluster with nothing to do is looked at; `healing` bounds how
-    much of it is replaced.
+    `heal_seconds` is how often a cluster with nothing to do is looked at, and with very many
+    `clusters` less often; `healing` bounds how much of it is replaced.
     """
 
     drivers: Mapping[str, AnyDriver]
     providers: Mapping[str, NodeProvider]
     authority: Callable[[CaKeys], Authority]
     heal_seconds: float = 15.0
+    clusters: int = 0
     now: Callable[[], datetime.datetime] = utc_now
     jitter: Callable[[], float] = random.random
     healing: Limits = field(default_factory=Limits)
+
+    @property
+    def pace(self) -> Pace:
+        return paced(self.heal_seconds, self.clusters)
 
     @property
     def homes(self) -> dict[str, str]:

@@ -53,12 +53,12 @@ class Findings:
     create could be deleted; None where there were none to delete. `held`: old nodes whose
     renewal is on hold. `withheld`: why nothing is done though something is to be healed, and
     `more_in` the seconds until it may be. `elapsed` is the turn's length so far,
-    `heal_seconds` how long a cluster with nothing to do is left alone, both in seconds;
+    `next_look` how long a cluster with nothing to do is left alone, both in seconds;
     `jitter` is at least 0 and below 1.
     """
 
     now: datetime.datetime
-    heal_seconds: float
+    next_look: float
     jitter: float = 0.0
     seen: Observed | None = None
     outcomes: Sequence[Outcome] = ()
@@ -194,7 +194,7 @@ def _complete(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
         reason = sentence = f"{_DID[status.verb]}: {whole}{taken}"
     elif cluster.attempts:
         reason = sentence = f"healed: {whole}"
-    due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
+    due_in = found.next_look
     idle = cluster.status.complete and not cluster.attempts
     if seen.health.reasons and seen.health != cluster.health:  # nothing that steps could mend
         idle, said = False, [f"{name}: {why}" for name, why in sorted(seen.health.reasons.items())]
@@ -217,14 +217,14 @@ def _on_hold(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
         f"{some(len(found.held), 'node')} still as before ({', '.join(found.held)}); ask for the "
         "upgrade again to go on, or for the former template to go back"
     )
-    due_in = found.heal_seconds * (1.0 - found.jitter / 4.0)
+    due_in = found.next_look
     reason = f"{why}{ON_HOLD}{rest}"
     idle = reason == cluster.status_reason
     return Verdict(status, reason, seen.health, 0, due_in, f"on hold: {rest}", idle=idle)
 
 
 def _withheld(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
-    due_in = min(found.heal_seconds * (1.0 - found.jitter / 4.0), found.more_in or math.inf)
+    due_in = min(found.next_look, found.more_in or math.inf)
     return Verdict(
         cluster.status,
         cluster.status_reason,
@@ -262,7 +262,7 @@ def _troubled(cluster: Cluster, found: Findings, trouble: Trouble) -> Verdict:
     if found.undone is not None:
         reason += "; what was made for it is " + ("deleted" if found.undone else "being deleted")
     if trouble.kind is Kind.REFUSED:
-        delay = found.heal_seconds
+        delay = found.next_look
         if not cluster.status.complete:
             status = _failed(cluster)
             delay = 1.0 if found.undone is False else FAILED_CAP

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from moorage.model.cluster import Cluster, Health, HealthStatus
 from moorage.planning.status import FAILED_CAP
 
-LOOKS = 25.0
-"""Looks a second at the most while nothing happens."""
+LOOKS = 20.0
+"""Looks a second, on average, while nothing happens to very many clusters."""
+SPREAD, WIDE = 0.25, 0.5
+"""Part of the longest pause by which chance shortens it. Very many clusters that were made
+together, or looked at together by a server that starts, would else be a crowd for hours."""
 TURN_SECONDS = 120.0
 """A turn that looks and acts, and one that waits for its turn, may take so long."""
 
 
-def paced(heal_seconds: float, clusters: int) -> float:
-    """Seconds between two looks at a cluster with nothing to do, where there are so many.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two looks at a cluster with nothing to do: `longest`, less by chance."""
 
-    Looking thus costs the same from a thousand clusters on (at 40 s), however many there are.
+    longest: float
+    spread: float = SPREAD
+
+    def after(self, jitter: float) -> float:
+        """Seconds until the next look. `jitter` is at least 0 and below 1."""
+        return self.longest * (1.0 - self.spread * jitter)
+
+
+def paced(heal_seconds: float, clusters: int) -> Pace:
+    """The pace where there are so many.
+
+    Looking thus costs the same from 600 clusters on (at 40 s), however many there are.
     Watchers and engines tell of most that happens in between.
     """
-    return max(heal_seconds, clusters / LOOKS)
+    wide = Pace(clusters / (LOOKS * (1.0 - WIDE / 2.0)), WIDE)
+    return wide if wide.longest > heal_seconds else Pace(heal_seconds)
 
 
 def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> Cluster:

@@ -165,7 +165,7 @@ class ClusterService:
         if monotonic() >= self._count_again:
             self._count_again = monotonic() + COUNT_SECONDS
             count = await self._store.clusters.count()
-            self._paced = truth.paced(self._heal_seconds, count)
+            self._paced = truth.paced(self._heal_seconds, count).longest
         return self._paced
 
     async def labels(self, clusters: Sequence[Cluster]) -> list[LabelDifferences]:

@@ -55,7 +55,7 @@ def cluster(status: str, *, minutes_left: float | None = 10, **fields: Any) -> C
 
 
 def verdict(of: Cluster, *outcomes: Outcome, **fields: Any) -> Verdict:
-    found = Findings(now=NOW, heal_seconds=15.0, seen=SEEN, outcomes=outcomes, elapsed=1.25)
+    found = Findings(now=NOW, next_look=15.0, seen=SEEN, outcomes=outcomes, elapsed=1.25)
     return settle(of, dataclasses.replace(found, **fields))
 
 
@@ -288,7 +288,7 @@ def test_a_ca_goes_a_phase_further_with_an_empty_plan(
 def test_a_ca_stays_in_its_phase_while_there_is_something_to_do(outcome: Outcome) -> None:
     of = cluster("UPDATE_IN_PROGRESS", rotation=Rotation.TRUST)
     assert verdict(of, outcome).rotation is Rotation.TRUST
-    assert settle_delete(of, Findings(now=NOW, heal_seconds=1.0)).rotation is Rotation.TRUST
+    assert settle_delete(of, Findings(now=NOW, next_look=1.0)).rotation is Rotation.TRUST
 
 
 def test_what_is_on_hold_is_not_complete_and_says_how_to_go_on() -> None:
