@@ -5,9 +5,11 @@ How soon, is in the log (`pytest -o log_cli=true -o log_cli_level=info`), and in
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from moorage.app import local_provider, lose_node
 from moorage.install import install_id
+from moorage.model.node import NodeRef, NodeState
 from tests.real.conftest import fresh_install
 from tests.real.install import Install, Tenant
 
@@ -25,6 +29,7 @@ log = logging.getLogger(__name__)
 
 HEAL_SECONDS = 120
 """Longer than any of these tests waits: nothing here is seen by the timer."""
+WINDOW_SECONDS = 30
 VOLUME = 8 << 30
 """The size of the file system that the nodes of this install are on. It is sparse."""
 
@@ -32,7 +37,11 @@ VOLUME = 8 << 30
 @pytest.fixture(scope="module")
 def install() -> Iterator[Install]:
     with fresh_install() as made, _volume(made.state):
-        made.variables["MOORAGE_HEAL_SECONDS"] = str(HEAL_SECONDS)
+        made.variables |= {
+            "MOORAGE_HEAL_SECONDS": str(HEAL_SECONDS),
+            "MOORAGE_HEAL_REPLACEMENTS": "1",
+            "MOORAGE_HEAL_WINDOW_SECONDS": str(WINDOW_SECONDS),
+        }
         made.up()
         try:
             yield made
@@ -202,18 +211,37 @@ def test_a_node_that_fills_its_disk(install: Install, tenant: Tenant, cluster: s
         f"cd /var/tmp; fallocate -l {VOLUME - (1 << 30)} big; fallocate -l {1 << 30} more;"
         "dd if=/dev/zero of=rest bs=1M 2>&1 | grep 'No space left'"
     )
-    look(tenant, cluster)
     assert "its disk is full" in seen(tenant, cluster, "worker-0", "disk is full", within=15)
     assert node.pid() == before
     node.sh("rm -f /var/tmp/big /var/tmp/more /var/tmp/rest")
-    look(tenant, cluster)
     healed(tenant, cluster)
 
 
-def look(tenant: Tenant, cluster: str) -> None:
-    """Let the cluster fall due: nobody tells of a disk, it is seen at the next look."""
-    patch = [{"op": "replace", "path": "/health_status", "value": "UNKNOWN"}]
-    assert tenant.ask("PATCH", f"/clusters/{cluster}", patch).status == 202
+def test_a_storm_of_losses_is_healed_up_to_the_limit_and_goes_on_by_itself(
+    install: Install, tenant: Tenant, cluster: str
+) -> None:
+    """Two workers lose their disks in one window of time, in which one may be replaced."""
+    lose(install, cluster, "worker-1")
+    tenant.until(cluster, lambda shown: "worker-1" in shown["health_status_reason"], 15)
+    healed(tenant, cluster)
+    lose(install, cluster, "worker-0")
+    held = tenant.until(cluster, lambda shown: "healing" in shown["health_status_reason"], 15)
+    assert re.fullmatch(
+        r"on hold until .* UTC: at most 1 are replaced in 0\.5 min; next: worker-0",
+        held["health_status_reason"]["healing"],
+    )
+    assert running(install, cluster) == {"master-0", "worker-1"}
+    healed(tenant, cluster, 2 * WINDOW_SECONDS)
+    assert running(install, cluster) == {"master-0", "worker-0", "worker-1"}
+
+
+def lose(install: Install, cluster: str, name: str) -> None:
+    asyncio.run(lose_node(install.settings, NodeRef(cluster, name)))
+
+
+def running(install: Install, cluster: str) -> set[str]:
+    nodes = asyncio.run(local_provider(install.settings).observe(cluster))
+    return {node.ref.name for node in nodes if node.state is NodeState.RUNNING}
 
 
 def test_where_healing_is_off_trouble_is_told_and_nothing_is_done(

@@ -36,3 +36,11 @@ def test_when_it_is_full(
 
 def test_a_node_that_is_just_going(tmp_path: Path) -> None:
     assert disk.trouble(tmp_path / "root") == ""
+
+
+def test_a_disk_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def statvfs(_: Path) -> SimpleNamespace:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert disk.trouble(Path("/somewhere")) == "its disk can't be asked: Input/output error"

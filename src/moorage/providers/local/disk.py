@@ -22,6 +22,8 @@ def trouble(root: Path) -> str:
         found = os.statvfs(root)
     except FileNotFoundError:  # it is being deleted
         return ""
+    except OSError as error:
+        return f"its disk can't be asked: {error.strerror}"
     free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
     if free < min(LEAST, size // 20):
         return f"its disk is full: {free >> 20} MiB of {size >> 20} MiB are left"

@@ -119,7 +119,7 @@ class LocalProvider:
             )
 
     def changes(self) -> AsyncIterator[str]:
-        """Watches: the owner of each node whose pid 1 ended."""
+        """Watches: the owner of each node whose pid 1 ended, or whose disk is full, or no more."""
         return self._watch.changes()
 
     async def sweep(self) -> None:
@@ -277,7 +277,7 @@ class LocalProvider:
             return ObservedNode(place.ref, role, NodeState.BROKEN, reason=half)
         init = self._runc.init(place.container)
         if init:
-            self._watch.over(place.ref.owner, init)
+            self._watch.over(place.ref.owner, init, place.root)
         running = _runs(init)
         cut_off = running and not self._network.attached(marks.slot, marks.index)
         if not running:
