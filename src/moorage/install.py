@@ -10,7 +10,6 @@ whoever dies.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from moorage import lock_file
 from moorage.model.errors import Refused
 
 FILE = "install"
@@ -63,42 +63,18 @@ def _private(path: str, flags: int) -> int:
 @contextlib.contextmanager
 def held(name: str, state: Path, directory: Path = RUN) -> Iterator[None]:
     """Be the one install of that name on this machine. Raises Refused where another is up."""
-    descriptor = _locked(name, directory)
-    path = directory / f"{name}.lock"
+    said = json.dumps({"pid": os.getpid(), "state": str(state)}).encode()
     try:
-        said = json.dumps({"pid": os.getpid(), "state": str(state)}).encode()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, said, 0)
-        yield
+        with lock_file.held(directory / f"{name}.lock", said):
+            yield
+    except lock_file.HeldError as error:
+        raise Refused(
+            f"The install {name!r} is up already on this machine{_holder(error.said)}. Two of one "
+            "name can't be: end that one (`moorage down --state …`) before this one begins."
+        ) from None
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
         with contextlib.suppress(OSError):  # nodes run, or other installs are up
             directory.rmdir()
-
-
-def _locked(name: str, directory: Path) -> int:
-    """The lock file, open and locked. Its last holder may remove it meanwhile: then again."""
-    while True:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(
-                directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(os.pread(descriptor, 4096, 0))
-            os.close(descriptor)
-            raise Refused(
-                f"The install {name!r} is up already on this machine{holder}. Two of one name "
-                "can't be: end that one (`moorage down --state …`) before this one begins."
-            ) from None
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)
 
 
 def _holder(said: bytes) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from moorage.cli.clouds import choose
-from moorage.cli.clusters import NAME, Wait, WaitSeconds, path_of, settle
+from moorage.cli.clusters import NAME, Wait, WaitSeconds, path_of, show_settled
 from moorage.cli.options import OsCloud, OutputAs
-from moorage.cli.screen import Output, Progress, show_object, teach
-from moorage.cli.session import Service, container_infra
+from moorage.cli.screen import Output, teach
+from moorage.cli.session import container_infra
 
 commands = typer.Typer()
 Group = Annotated[str | None, typer.Option(help="The node group; else the default workers.")]
@@ -40,7 +40,7 @@ def resize(
         body["nodegroup"] = group
     service = container_infra(choose(os_cloud))
     uuid = service.call("POST", f"{path_of(cluster)}/actions/resize", body)["uuid"]
-    _end(service, uuid, cluster, wait_timeout if wait else None, output)
+    show_settled(service, uuid, cluster, wait_timeout if wait else None, output)
 
 
 @commands.command(
@@ -70,7 +70,7 @@ def upgrade(
         body["nodegroup"] = group
     service = container_infra(choose(os_cloud))
     uuid = service.call("POST", f"{path_of(cluster)}/actions/upgrade", body)["uuid"]
-    _end(service, uuid, cluster, wait_timeout if wait else None, output)
+    show_settled(service, uuid, cluster, wait_timeout if wait else None, output)
 
 
 @commands.command(
@@ -89,10 +89,7 @@ def rotate_ca(
     output: OutputAs = Output.TABLE,
     os_cloud: OsCloud = None,
 ) -> None:
-    service = container_infra(choose(os_cloud))
-    uuid = service.call("GET", path_of(cluster))["uuid"]
-    service.call("PATCH", f"/certificates/{uuid}")
-    _end(service, uuid, cluster, wait_timeout if wait else None, output)
+    _rotate("certificates", cluster, wait_timeout if wait else None, output, os_cloud)
 
 
 @commands.command(
@@ -109,13 +106,13 @@ def rotate_credentials(
     output: OutputAs = Output.TABLE,
     os_cloud: OsCloud = None,
 ) -> None:
+    _rotate("credentials", cluster, wait_timeout if wait else None, output, os_cloud)
+
+
+def _rotate(
+    what: str, cluster: str, seconds: float | None, output: Output, os_cloud: str | None
+) -> None:
     service = container_infra(choose(os_cloud))
     uuid = service.call("GET", path_of(cluster))["uuid"]
-    service.call("PATCH", f"/credentials/{uuid}")
-    _end(service, uuid, cluster, wait_timeout if wait else None, output)
-
-
-def _end(service: Service, uuid: str, name: str, seconds: float | None, output: Output) -> None:
-    if seconds is not None:
-        settle(service, uuid, f"cluster {name}", seconds, Progress())
-    show_object(service.call("GET", f"/clusters/{uuid}"), output)
+    service.call("PATCH", f"/{what}/{uuid}")
+    show_settled(service, uuid, cluster, seconds, output)

@@ -71,9 +71,7 @@ def create(
     body = {field: value for field, value in wanted.items() if value is not None}
     service = container_infra(choose(os_cloud))
     uuid = service.call("POST", "/clusters", body)["uuid"]
-    if wait:
-        settle(service, uuid, f"cluster {name}", wait_timeout, Progress())
-    show_object(service.call("GET", f"/clusters/{uuid}"), output)
+    show_settled(service, uuid, name, wait_timeout if wait else None, output)
 
 
 @commands.command(
@@ -119,9 +117,7 @@ def update(
     service = container_infra(choose(os_cloud))
     patch = [{"op": "replace", "path": "/node_count", "value": nodes}]
     uuid = service.call("PATCH", path_of(cluster), patch)["uuid"]
-    if wait:
-        settle(service, uuid, f"cluster {cluster}", wait_timeout, Progress())
-    show_object(service.call("GET", f"/clusters/{uuid}"), output)
+    show_settled(service, uuid, cluster, wait_timeout if wait else None, output)
 
 
 @commands.command(
@@ -182,6 +178,15 @@ def config(
 def path_of(cluster: str) -> str:
     """The path of a cluster, by name or uuid: one segment, whatever is in it."""
     return f"/clusters/{segment(cluster, 'a cluster')}"
+
+
+def show_settled(
+    service: Service, uuid: str, name: str, seconds: float | None, output: Output
+) -> None:
+    """Show the cluster as it is now; or, for so many seconds at the most, once it is settled."""
+    if seconds is not None:
+        settle(service, uuid, f"cluster {name}", seconds, Progress())
+    show_object(service.call("GET", f"/clusters/{uuid}"), output)
 
 
 def settle(

@@ -1,15 +1,13 @@
 """The one server process of a state directory: found, started, awaited, stopped.
 
-`<state>/moorage.pid` is locked (flock) for as long as that process lives, so that
-there is one conductor in it; and it names the process by pid, start time and boot, so that no other
-can be taken for it, however the last one ended. The lock's descriptor is not
-inherited: neither Keystone nor a node holds on to it.
+`<state>/moorage.pid` is locked for as long as that process lives, so that there is one conductor
+in it; and it names the process by pid, start time and boot, so that no other can be taken for it,
+however the last one ended.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import os
@@ -23,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moorage import lock_file
 from moorage.cli.failure import Code, Failure
 
 if TYPE_CHECKING:
@@ -107,25 +106,13 @@ class Home:
 def held(home: Home) -> Iterator[None]:
     """Be the server of this state directory. Raises Failure where there is one."""
     home.prepare()
-    while True:
-        descriptor = os.open(home.pidfile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise Failure(
-                f"Moorage is up already in {home.state}", code=Code.CONFLICT, mend="moorage down"
-            ) from None
-        if os.fstat(descriptor).st_nlink:
-            break
-        os.close(descriptor)  # its last holder removed it while we opened it
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(Process.current())).encode(), 0)
-        yield
-    finally:
-        home.pidfile.unlink(missing_ok=True)
-        os.close(descriptor)
+        with lock_file.held(home.pidfile, json.dumps(asdict(Process.current())).encode()):
+            yield
+    except lock_file.HeldError:
+        raise Failure(
+            f"Moorage is up already in {home.state}", code=Code.CONFLICT, mend="moorage down"
+        ) from None
 
 
 def running(home: Home) -> Process | None:

@@ -87,7 +87,7 @@ def show(
 )
 def create(
     cluster: Annotated[str, NAME],
-    group: Annotated[str, typer.Argument(help="A letter, then letters, digits, `.`, `-`, `_`.")],
+    group: Annotated[str, typer.Argument(help="Its name.")],
     nodes: Annotated[int, typer.Option(help="How many nodes.", min=0)] = 1,
     role: Annotated[
         str | None, typer.Option(help="A word to list groups by; not `master`.")
