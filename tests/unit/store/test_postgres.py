@@ -317,3 +317,24 @@ async def test_many_parallel_wishes_of_two_processes_all_come_true(
         )
     )
     assert (await store.clusters.get(cluster.uuid, Scope("ours"))).node_count == 16
+
+
+async def test_three_processes_that_only_add_to_small_tables_starve_nobody(
+    store: Store, url: str, seal: Seal, template: ClusterTemplate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write meets every other, while a read is remembered as one of the whole table."""
+    monkeypatch.setattr(postgres, "ATTEMPTS", 8)
+    processes = [store, *[await Store.open(url, seal) for _ in range(2)]]
+
+    async def add(process: Store, task: str) -> None:
+        for number in range(10):
+            await added(process, a_cluster(template, f"c{task}-{number}"))
+
+    try:
+        await asyncio.gather(
+            *(add(process, f"{p}{t}") for p, process in enumerate(processes) for t in range(3))
+        )
+        assert await store.clusters.count() == 90
+    finally:
+        for process in processes[1:]:
+            await process.close()
