@@ -182,6 +182,7 @@ def _settings(backup: Opened, url: str | None, nodes: Path | None) -> dict[str, 
     }
     if url is not None:
         kept["database_url"] = url
+        kept["machine"] = backup.manifest.host  # its local clusters are at home there
     if nodes is not None:
         kept["nodes"] = str(nodes)
     return kept

@@ -11,7 +11,6 @@ import datetime
 import importlib.metadata
 import json
 import os
-import socket
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -49,7 +48,7 @@ def take(settings: Settings, stream: IO[bytes]) -> Manifest:
             moorage=__version__,
             keystone=importlib.metadata.version("keystone") if embedded else None,
             made_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            host=socket.gethostname(),
+            host=settings.machine,
             state=str(settings.state),
             nodes=str(settings.nodes_directory),
             install=install_id(settings.state),

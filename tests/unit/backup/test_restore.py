@@ -184,7 +184,11 @@ def test_a_postgresql_comes_back_in_another_database(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres.database() as name, postgres.database() as empty:
-        settings = Settings(state=tmp_path / "old", database_url=SecretStr(postgres.url(name)))
+        settings = Settings(
+            state=tmp_path / "old",
+            database_url=SecretStr(postgres.url(name)),
+            machine="the-former-machine",
+        )
         saved = Saved(settings)
         saved.make()
         choices.keep(settings)
@@ -196,6 +200,7 @@ def test_a_postgresql_comes_back_in_another_database(
         put_back(data, tmp_path / "new", database=postgres.url(empty))
         restored = choices.load(tmp_path / "new")
         assert restored.database == postgres.url(empty)
+        assert restored.machine == "the-former-machine", "its clusters are at home there"
         assert sorted(known(restored)) == sorted(saved.clusters)
         assert keys_open(restored, saved.clusters)
         put_back(data, tmp_path / "new", database=postgres.url(empty), force=True)
