@@ -62,6 +62,8 @@ class Ledger(Protocol):
         self, claim: Claim, cluster: Cluster, due_in: float, events: Sequence[Event]
     ) -> bool: ...
 
+    async def release(self, claim: Claim) -> None: ...
+
     async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event]) -> None: ...
 
     async def remove(self, claim: Claim, events: Sequence[Event]) -> None: ...
@@ -155,7 +157,10 @@ class Turn:
         ):
             await self._note()
             self.outcomes = await self._execute()
-        undone = await self._undo() if refused(self.cluster, self.outcomes) else None
+            if self._halted():
+                return await self._hand_back()
+        was_refused = refused(self.cluster, self.outcomes, empty=not self.nodes)
+        undone = await self._undo() if was_refused else None
         found = self._findings(undone=undone)
         self._remember(found)
         return await self._apply(settle(self.cluster, found), found, undone=undone is not None)
@@ -165,6 +170,8 @@ class Turn:
             count = len(self.nodes)
             self.steps = node_steps([], self.nodes)
             self.outcomes = await self._execute()
+            if self._halted():
+                return await self._hand_back()
             gone = not self.steps or await self._get("observe", self._observe_nodes)
             clean = gone and not self.nodes and worst(self.outcomes) is None
             if clean and await self._get("clear", self._clear):
@@ -177,6 +184,15 @@ class Turn:
         if gives_up(self.cluster) and not self.halt.is_set():  # halted, it was not tried
             return await self._abandon(verdict.status_reason or "")
         return await self._apply(verdict, found)
+
+    def _halted(self) -> bool:
+        """Whether it was to end before any step began: then nothing was tried."""
+        untried = all(outcome.skipped for outcome in self.outcomes)
+        return self.halt.is_set() and bool(self.steps) and untried
+
+    async def _hand_back(self) -> End:
+        await self.ledger.release(self.claim)
+        return End("halted before anything was done")
 
     async def _clear(self) -> None:
         provider = self.world.provider(self.cluster)
@@ -234,7 +250,7 @@ class Turn:
             cluster.healing, self.seen, list(self.wanted), self.world.healing, self.seen_at
         )
         self.cluster = replace(cluster, healing=remembered)
-        self.spec = replace(self.spec, strikes=remembered.counts)
+        self.spec = replace(self.spec, strikes=remembered.counts, restarted=remembered.restarted)
 
     async def _plan(self) -> None:
         rolled = rolling.plan(
@@ -341,7 +357,9 @@ class Turn:
             rotation=verdict.rotation,
         )
         if self.seen_at is not None:
-            done = healing.counted_in(self.cluster, self.outcomes, self.seen, self.seen_at)
+            done = healing.counted_in(
+                self.cluster, self.outcomes, self.seen, list(self.wanted), self.seen_at
+            )
             cluster = replace(cluster, seen_at=self.seen_at, healing=done)
         if verdict.status.complete or (self.held and found.as_wanted):
             cluster = replace(cluster, deadline=None, fallback=None)

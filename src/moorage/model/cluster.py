@@ -199,6 +199,8 @@ class ClusterSpec:
     attempts: int = 0
     strikes: Mapping[str, int] = field(default_factory=dict)
     """By node that fails: the number of times in a row that it was seen so (planning/healing)."""
+    restarted: Mapping[str, int] = field(default_factory=dict)
+    """The nodes among them on which a step with RESTART was done since: at which strike."""
     renewing: frozenset[str] = frozenset()
 
     def of(self, role: Role) -> list[str]:
@@ -232,4 +234,5 @@ def spec_of(cluster: Cluster, authority: Authority) -> ClusterSpec:
         credentials=cluster.credentials,
         attempts=cluster.attempts,
         strikes=cluster.healing.counts,
+        restarted=cluster.healing.restarted,
     )

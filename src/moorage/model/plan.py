@@ -10,6 +10,10 @@ ENSURE_NODE = "ensure-node"
 DELETE_NODE = "delete-node"
 """The verb of a step that the provider performs: `NodeProvider.delete`."""
 
+RESTART = "restart"
+"""In the detail of a driver's step: it ends what runs on the node, and starts it again. Healing
+remembers that it was done."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -12,8 +12,10 @@ an empty disk, costs what was on it. The rules, for clusters whose status is *_C
 - In a window of time only so many are replaced. After that, healing is on hold until the
   window has moved on, and goes on by itself.
 
-A cluster that somebody asked to be made or changed is not healed but brought to what is
-wanted, and none of this holds for it.
+A cluster that somebody asked to be changed is brought to what is wanted: nodes that lack are
+made, and started again, without these bounds and whatever its label says. But it was whole
+before, and may fail to change for weeks: a disk that it has is given up by these rules only.
+A cluster in the making has nothing to lose.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from dataclasses import dataclass, field, replace
 from moorage.model.cluster import Cluster
 from moorage.model.healing import Healing, Strikes
 from moorage.model.node import NodeState
-from moorage.model.plan import DELETE_NODE, ENSURE_NODE, Step
+from moorage.model.plan import DELETE_NODE, ENSURE_NODE, RESTART, Step
 from moorage.model.ports import Observed
+from moorage.model.status import ClusterStatus
 from moorage.planning.outcomes import Outcome, counted
 
 LABEL = "auto_healing_enabled"
@@ -80,7 +83,7 @@ def remembered(
         if before is None:
             strikes[name] = Strikes(1, now)
         elif (now - before.at).total_seconds() >= STRIKE_SECONDS:
-            strikes[name] = Strikes(before.count + 1, now)
+            strikes[name] = replace(before, count=before.count + 1, at=now)
         else:
             strikes[name] = before
     since = now - datetime.timedelta(seconds=limits.window)
@@ -97,12 +100,12 @@ def admitted(
     now: datetime.datetime,
 ) -> Admitted:
     """What of the plan may be done now. `cluster.healing` is as `remembered` in this turn."""
-    if not steps or not cluster.status.complete:
+    if not steps or cluster.status is ClusterStatus.CREATE_IN_PROGRESS:
         return Admitted(steps)
+    thrown_away = _thrown_away(steps, seen, wanted)
+    replacing = _replaced(steps, seen, thrown_away) if cluster.status.complete else thrown_away
     if not enabled(cluster.labels):
-        would = f"off ({LABEL} is {cluster.labels[LABEL]}); it would do: {counted(steps)}"
-        return Admitted([], {HEALING: would})
-    replacing = _replaced(steps, seen, wanted)
+        return _off(cluster, steps, set(thrown_away))
     held, notes, due_in = _wholesale(cluster, seen, wanted, replacing)
     left = limits.most(len(wanted)) - len(cluster.healing.replaced)
     over = [name for name in replacing if name not in held][max(0, left) :]
@@ -123,17 +126,38 @@ def counted_in(
     cluster: Cluster,
     outcomes: Sequence[Outcome],
     seen: Observed,
+    wanted: Sequence[str],
     now: datetime.datetime,
 ) -> Healing:
-    """What is remembered once the turn's steps are done: the nodes that were replaced."""
-    if not cluster.status.complete:
-        return cluster.healing
-    new = [
-        outcome.step.node
-        for outcome in outcomes
-        if outcome.done and outcome.step.verb == ENSURE_NODE and not _has_disk(seen, outcome.step)
-    ]
-    return replace(cluster.healing, replaced=(*cluster.healing.replaced, *(now for _ in new)))
+    """What is remembered once the turn's steps are done: what was replaced, and what restarted.
+
+    A node that lost its disk begins anew: what was held against its predecessor is forgotten.
+    """
+    done = [outcome.step for outcome in outcomes if outcome.done]
+    anew = {step.node for step in done if step.verb == ENSURE_NODE and not _has_disk(seen, step)}
+    if cluster.status.complete:
+        new = len(anew)
+    elif cluster.status is ClusterStatus.CREATE_IN_PROGRESS:
+        new = 0
+    else:  # where nodes are made that never were, only the end of one tells
+        new = len(_thrown_away(done, seen, wanted))
+    restarted = {step.node for step in done if RESTART in step.detail}
+    strikes = {
+        name: replace(s, restarted=s.count) if name in restarted else s
+        for name, s in cluster.healing.strikes.items()
+        if name not in anew
+    }
+    return Healing(strikes, (*cluster.healing.replaced, *(now for _ in range(new))))
+
+
+def _off(cluster: Cluster, steps: list[Step], thrown_away: set[str]) -> Admitted:
+    """Nothing is done to a cluster that was whole; to another, all but what costs a disk."""
+    left = [] if cluster.status.complete else _without(steps, thrown_away)
+    held = [step for step in steps if step not in left]
+    if not held:
+        return Admitted(steps)
+    would = f"off ({LABEL} is {cluster.labels[LABEL]}); it would do: {counted(held)}"
+    return Admitted(left, {HEALING: would})
 
 
 def _wholesale(
@@ -156,11 +180,16 @@ def _wholesale(
     return held, {HEALING: said}, STRIKE_SECONDS
 
 
-def _replaced(steps: Sequence[Step], seen: Observed, wanted: Sequence[str]) -> list[str]:
-    """The nodes that lose their disk by these steps, or are made since it is lost: those first."""
+def _thrown_away(steps: Sequence[Step], seen: Observed, wanted: Sequence[str]) -> list[str]:
+    """The nodes that lose their disk by these steps, though they are wanted."""
+    ended = [step for step in steps if step.verb == DELETE_NODE and step.node in wanted]
+    return [step.node for step in ended if _has_disk(seen, step)]
+
+
+def _replaced(steps: Sequence[Step], seen: Observed, thrown_away: Sequence[str]) -> list[str]:
+    """The nodes that are made since their disk is lost, and then those that lose it."""
     anew = [s.node for s in steps if s.verb == ENSURE_NODE and not _has_disk(seen, s)]
-    ended = [s.node for s in steps if s.verb == DELETE_NODE and s.node in wanted]
-    return list(dict.fromkeys([*anew, *ended]))
+    return list(dict.fromkeys([*anew, *thrown_away]))
 
 
 def _without(steps: list[Step], held: set[str]) -> list[Step]:

@@ -42,6 +42,9 @@ _REACHED = {
     Rotation.SERVE: "every node has a certificate of the new CA",
 }
 ON_HOLD = "; on hold: "
+UNDONE = "; what was made for it is deleted"
+UNDOING = "; what was made for it is being deleted"
+"""The end of a refused create's reason until all is deleted: it tells the next turn to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +154,18 @@ def settle_delete(cluster: Cluster, found: Findings) -> Verdict:
     )
 
 
-def refused(cluster: Cluster, outcomes: Sequence[Outcome]) -> bool:
-    """Whether a create was refused, so that what was made for it has to go."""
+def refused(cluster: Cluster, outcomes: Sequence[Outcome], *, empty: bool) -> bool:
+    """Whether a create was refused, so that what was made for it has to go.
+
+    `empty`: there was no node of it before. A create that failed by its deadline may be in
+    use, all but a node: it keeps what it has. One whose undoing has begun is undone.
+    """
     trouble = worst(outcomes)
-    creating = cluster.status in (ClusterStatus.CREATE_IN_PROGRESS, ClusterStatus.CREATE_FAILED)
-    return creating and trouble is not None and trouble.kind is Kind.REFUSED
+    if trouble is None or trouble.kind is not Kind.REFUSED:
+        return False
+    if cluster.status is ClusterStatus.CREATE_FAILED:
+        return empty or (cluster.status_reason or "").endswith(UNDOING)
+    return cluster.status is ClusterStatus.CREATE_IN_PROGRESS
 
 
 def backoff(delay: float, attempts: int, cap: float, jitter: float) -> float:
@@ -238,7 +248,10 @@ def _withheld(cluster: Cluster, found: Findings, seen: Observed) -> Verdict:
 
 
 def _going_on(cluster: Cluster, found: Findings) -> Verdict:
-    """Every step is done: due again at once, since only an observation says COMPLETE."""
+    """Every step is done: due again at once, since only an observation says COMPLETE.
+
+    It got somewhere, so it is the first attempt again, however many turns a change takes.
+    """
     done = counted([o.step for o in found.outcomes if o.done]) or "nothing yet"
     sentence = f"{_doing(cluster)}: {done} in {found.elapsed:.1f} s"
     status, reason = cluster.status, cluster.status_reason
@@ -250,7 +263,7 @@ def _going_on(cluster: Cluster, found: Findings) -> Verdict:
         status,
         reason,
         _health(cluster, found),
-        cluster.attempts + 1,
+        1,
         0.0,
         sentence,
         rotation=cluster.rotation,
@@ -260,7 +273,7 @@ def _going_on(cluster: Cluster, found: Findings) -> Verdict:
 def _troubled(cluster: Cluster, found: Findings, trouble: Trouble) -> Verdict:
     status, reason, delay = cluster.status, trouble.reason, trouble.delay
     if found.undone is not None:
-        reason += "; what was made for it is " + ("deleted" if found.undone else "being deleted")
+        reason += UNDONE if found.undone else UNDOING
     if trouble.kind is Kind.REFUSED:
         delay = found.next_look
         if not cluster.status.complete:

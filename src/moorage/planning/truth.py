@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from moorage.model.cluster import Cluster, Health, HealthStatus
-from moorage.planning.status import FAILED_CAP
+from moorage.model.cluster import Cluster, ClusterStatus, Health, HealthStatus
+from moorage.planning.status import FAILED_CAP, late
 
 LOOKS = 20.0
 """Looks a second, on average, while nothing happens to very many clusters."""
@@ -15,6 +15,7 @@ SPREAD, WIDE = 0.25, 0.5
 together, or looked at together by a server that starts, would else be a crowd for hours."""
 TURN_SECONDS = 120.0
 """A turn that looks and acts, and one that waits for its turn, may take so long."""
+_A_TURN = datetime.timedelta(seconds=TURN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,16 @@ def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> C
     """The cluster as it may be shown `now`.
 
     Its health is what was seen when it was looked at last. Where that is longer ago than
-    the conductor ever leaves it, there is no conductor, and nobody knows.
+    the conductor ever leaves it, there is no conductor, and nobody knows. Nor is there one
+    where it is in progress long after its deadline: no conductor lets that stand.
     """
+    if cluster.status.in_progress and late(cluster, now - _A_TURN):
+        cluster = replace(
+            cluster,
+            status=ClusterStatus(f"{cluster.status.verb}_FAILED"),
+            status_reason="not done in time, and nobody works on it: no conductor runs that "
+            f"could. It goes on when one does. Last said: {cluster.status_reason or 'nothing'}",
+        )
     if cluster.seen_at is None or cluster.status.deleting:
         return cluster
     silence = (now - cluster.seen_at).total_seconds()

@@ -118,7 +118,7 @@ def _healing_written(healing: Healing) -> dict[str, Any]:
     written: dict[str, Any] = {}
     if healing.strikes:
         written["strikes"] = {
-            name: [strikes.count, strikes.at.isoformat()]
+            name: [strikes.count, strikes.at.isoformat(), strikes.restarted]
             for name, strikes in healing.strikes.items()
         }
     if healing.replaced:
@@ -130,8 +130,8 @@ def _healing_read(written: dict[str, Any]) -> Healing:
     when = datetime.datetime.fromisoformat
     return Healing(
         {
-            name: Strikes(count, when(at))
-            for name, (count, at) in written.get("strikes", {}).items()
+            name: Strikes(count, when(at), *restarted)
+            for name, (count, at, *restarted) in written.get("strikes", {}).items()
         },
         tuple(when(moment) for moment in written.get("replaced", ())),
     )

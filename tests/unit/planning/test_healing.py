@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 from inline_snapshot import snapshot
@@ -10,7 +11,7 @@ from inline_snapshot import snapshot
 from moorage.model.cluster import Cluster, Health, HealthStatus
 from moorage.model.healing import Healing, Strikes
 from moorage.model.node import NodeRef, NodeState, ObservedNode, Role
-from moorage.model.plan import Step, as_text
+from moorage.model.plan import RESTART, Step, as_text
 from moorage.model.ports import Observed
 from moorage.planning.healing import WHOLESALE, Limits, admitted, counted_in, enabled, remembered
 from moorage.planning.nodes import delete_node, ensure_node
@@ -181,6 +182,55 @@ def test_replacements_are_counted_and_starts_are_not() -> None:
     seen = scene(worker_1=None, worker_2=NodeState.STOPPED)
     done = [Outcome(ensure_node("worker-1"), 1.0), Outcome(ensure_node("worker-2"), 1.0)]
     undone = Outcome(ensure_node("worker-1"), skipped=True)
-    assert counted_in(cluster(), done, seen, NOW).replaced == (NOW,)
-    assert counted_in(cluster(), [undone], seen, NOW).replaced == ()
-    assert counted_in(cluster("CREATE_IN_PROGRESS"), done, seen, NOW).replaced == ()
+    assert counted_in(cluster(), done, seen, WANTED, NOW).replaced == (NOW,)
+    assert counted_in(cluster(), [undone], seen, WANTED, NOW).replaced == ()
+    assert counted_in(cluster("CREATE_IN_PROGRESS"), done, seen, WANTED, NOW).replaced == ()
+
+
+def test_what_failed_to_change_makes_what_lacks_and_gives_up_disks_by_the_rules_only() -> None:
+    """It may stay so for weeks, with its tenant's services on it."""
+    lost = {f"worker_{i}": None for i in range(2)}
+    steps = [*replacing("worker-0", "worker-1"), delete_node("worker-2"), delete_node("surplus")]
+    failing = replace(scene(**lost), failing=frozenset({"worker-2", "worker-3"}))
+    assert decided(cluster("UPDATE_FAILED"), steps, failing) == snapshot("""ensure-node worker-0
+join worker-0 after [ensure-node worker-0]
+ensure-node worker-1
+join worker-1 after [ensure-node worker-1]
+delete-node surplus
+healing: 4 of 6 nodes seem gone at once: none is replaced before that was seen 8 times
+again in 5 s\
+""")
+    full = cluster("UPDATE_IN_PROGRESS", replaced=(ago(10),) * 3)
+    assert "delete-node worker-2" not in decided(full, steps, scene(**lost))
+    assert "next: worker-2" in decided(full, steps, scene(**lost))
+    off = cluster("UPDATE_FAILED", auto_healing_enabled="false")
+    assert decided(off, steps, scene(**lost)) == snapshot("""ensure-node worker-0
+join worker-0 after [ensure-node worker-0]
+ensure-node worker-1
+join worker-1 after [ensure-node worker-1]
+delete-node surplus
+healing: off (auto_healing_enabled is false); it would do: delete-node\
+""")
+    gone = [Outcome(delete_node("worker-2"), 1.0), Outcome(delete_node("surplus"), 1.0)]
+    assert counted_in(cluster("UPDATE_FAILED"), gone, scene(), WANTED, NOW).replaced == (NOW,)
+
+
+def test_a_create_has_nothing_to_lose() -> None:
+    making = cluster("CREATE_IN_PROGRESS", auto_healing_enabled="false")
+    assert decided(making, [delete_node("worker-2")], scene()) == "delete-node worker-2"
+
+
+def test_a_restart_is_remembered_once_it_is_done_and_a_new_node_begins_anew() -> None:
+    of = cluster(strikes={"worker-1": 4, "worker-2": 9})
+    restart = Step("start-engine", "worker-1", detail={RESTART: "yes"})
+    done = [Outcome(restart, 1.0), Outcome(ensure_node("worker-2"), 1.0)]
+    after = counted_in(of, done, scene(worker_2=None), WANTED, NOW)
+    assert after.strikes == {"worker-1": Strikes(4, NOW, restarted=4)}
+    assert after.restarted == {"worker-1": 4}
+    undone = Outcome(restart, skipped=True)
+    assert counted_in(of, [undone], scene(), WANTED, NOW).restarted == {}
+    seen = replace(scene(), failing=frozenset({"worker-1"}))
+    later = NOW + datetime.timedelta(seconds=6)
+    assert remembered(after, seen, WANTED, LIMITS, later).strikes == {
+        "worker-1": Strikes(5, later, restarted=4)
+    }

@@ -172,11 +172,18 @@ def test_a_refused_create_tells_what_became_of_its_nodes() -> None:
 
 
 def test_only_a_create_is_undone() -> None:
-    assert refused(cluster("CREATE_IN_PROGRESS"), [DONE, REFUSED])
-    assert refused(cluster("CREATE_FAILED"), [REFUSED])
-    assert not refused(cluster("CREATE_IN_PROGRESS"), [RETRY, BUG])
+    assert refused(cluster("CREATE_IN_PROGRESS"), [DONE, REFUSED], empty=False)
+    assert refused(cluster("CREATE_FAILED"), [REFUSED], empty=True)
+    assert not refused(cluster("CREATE_IN_PROGRESS"), [RETRY, BUG], empty=False)
     for status in ("CREATE_COMPLETE", "UPDATE_IN_PROGRESS", "UPDATE_FAILED", "UPDATE_COMPLETE"):
-        assert not refused(cluster(status), [REFUSED])
+        assert not refused(cluster(status), [REFUSED], empty=True)
+
+
+def test_a_create_that_came_too_late_keeps_what_its_tenant_may_use() -> None:
+    late = cluster("CREATE_FAILED", status_reason="not done within 60 minutes: join worker-9: no")
+    assert not refused(late, [REFUSED], empty=False)
+    undoing = verdict(cluster("CREATE_IN_PROGRESS"), REFUSED, undone=False).status_reason
+    assert refused(cluster("CREATE_FAILED", status_reason=undoing), [REFUSED], empty=False)
 
 
 def test_health_is_unknown_while_it_is_made_and_where_nothing_was_seen() -> None:

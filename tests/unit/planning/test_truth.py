@@ -46,6 +46,21 @@ def test_what_was_never_seen_or_is_being_deleted_claims_nothing() -> None:
     assert as_known(going, later, 40) is going
 
 
+@pytest.mark.parametrize("verb", ["CREATE", "UPDATE", "DELETE", "ROLLBACK"])
+def test_what_is_in_progress_long_after_its_deadline_has_nobody_who_works_on_it(verb: str) -> None:
+    cluster = made.cluster(
+        status=f"{verb}_IN_PROGRESS", status_reason="joining", deadline=SEEN_AT, seen_at=None
+    )
+    grace = datetime.timedelta(seconds=TURN_SECONDS)
+    assert as_known(cluster, SEEN_AT + grace / 2, 40) is cluster, "its conductor may be at it"
+    shown = as_known(cluster, SEEN_AT + grace, 40)
+    assert shown.status == f"{verb}_FAILED"
+    assert shown.status_reason == (
+        "not done in time, and nobody works on it: no conductor runs that could. "
+        "It goes on when one does. Last said: joining"
+    )
+
+
 def test_very_many_clusters_are_looked_at_less_often_and_known_for_longer() -> None:
     longest = [paced(40.0, many).longest for many in (1, 600, 1_500, 10_000)]
     assert longest == pytest.approx([40.0, 40.0, 100.0, 666.7], rel=1e-3)

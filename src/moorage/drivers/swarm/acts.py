@@ -17,7 +17,7 @@ from moorage.drivers.swarm.naming import CREDENTIALS, DRAINED, OURS, hostname
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import Role
-from moorage.model.plan import Step
+from moorage.model.plan import RESTART, Step
 from moorage.model.ports import Member, Members
 
 T = TypeVar("T")
@@ -315,7 +315,7 @@ async def _answers(engine: Engine) -> bool:
 
 
 _ACTS: Mapping[str, Callable[[Acts, Step], Awaitable[None]]] = {
-    verbs.START_ENGINE: lambda acts, s: acts._start_engine(s.node, restart="restart" in s.detail),
+    verbs.START_ENGINE: lambda acts, s: acts._start_engine(s.node, restart=RESTART in s.detail),
     verbs.TRUST: lambda acts, s: acts._trust(s.node),
     verbs.INIT_SWARM: lambda acts, s: acts._init(s.node),
     verbs.FORCE_NEW_CLUSTER: lambda acts, s: acts._force_new_cluster(s.node),

@@ -26,6 +26,7 @@ from moorage.clients.docker_wire import SwarmMember
 from moorage.drivers.swarm import steps as verbs
 from moorage.drivers.swarm.naming import DRAINED, OURS, node_of, node_specs
 from moorage.drivers.swarm.seen import Standing, SwarmObserved
+from moorage.model import plan
 from moorage.model.cluster import ClusterSpec
 from moorage.model.node import NodeSpec, Role
 from moorage.model.plan import ENSURE_NODE, Step
@@ -34,10 +35,10 @@ from moorage.planning.nodes import delete_node, node_steps
 GIVE_UP = 3
 """After so many strikes, an engine that does not come back is given up with its node; after so
 many turns in a row, a swarm that does not come back."""
-RESTART, REPLACE = 3, 5
-"""Strikes after which an engine that answers, and is of no use, is restarted (once), and after
-which it is given up, as a worker's. Two turns have waited for it by then, 30 s in all; to
-restart it ends its containers, and members that lost their manager come back by themselves."""
+RESTART, PROOF = 3, 2
+"""Strikes after which an engine that answers, and is of no use, is restarted (once); and so many
+more after which it is given up, as a worker's. Two turns have waited for it by then, 30 s in all;
+to restart it ends its containers, and members that lost their manager come back by themselves."""
 REMOVALS = 50
 """Removed in one plan at the most: a list may be longer than its cluster ever was."""
 AWAY = frozenset({Standing.STOPPED, Standing.SILENT, Standing.HUNG})
@@ -122,7 +123,7 @@ class _Plan:
         Nor one whose trouble its provider knows: a full disk is its tenant's, and has data.
         """
         strikes, node = self._strikes(spec.name), self.seen.nodes.get(spec.name)
-        if spec.role is Role.WORKER and strikes >= REPLACE and self._is_stuck_there(spec.name):
+        if spec.role is Role.WORKER and self._is_stuck_though_restarted(spec.name):
             return True
         if self.standing[spec.name] is not Standing.SILENT or strikes < GIVE_UP:
             return False
@@ -139,13 +140,21 @@ class _Plan:
         down = self.standing[name] in {Standing.ABSENT, Standing.STOPPED, Standing.SILENT}
         if down or name in self.renewing:
             self._add(verbs.START_ENGINE, name, {f"{ENSURE_NODE} {name}"})
-        elif self._strikes(name) == RESTART and self._is_stuck_there(name):
-            self._add(verbs.START_ENGINE, name, restart="yes")
+        elif self._is_to_restart(name):
+            self._add(verbs.START_ENGINE, name, **{plan.RESTART: "yes"})
         elif self.seen.info(name) and self._revision(name) != self.cluster.authority.revision:
             if self._revision(name):
                 self._add(verbs.TRUST, name)
             else:  # made by a Moorage whose engines could not change their certificates
-                self._add(verbs.START_ENGINE, name, restart="yes")
+                self._add(verbs.START_ENGINE, name, **{plan.RESTART: "yes"})
+
+    def _is_to_restart(self, name: str) -> bool:
+        due = self._strikes(name) >= RESTART and name not in self.cluster.restarted
+        return due and self._is_stuck_there(name)
+
+    def _is_stuck_though_restarted(self, name: str) -> bool:
+        at = self.cluster.restarted.get(name)
+        return at is not None and self._strikes(name) >= at + PROOF and self._is_stuck_there(name)
 
     def _strikes(self, name: str) -> int:
         return self.cluster.strikes.get(name, 0)
