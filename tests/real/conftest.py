@@ -6,13 +6,18 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 pytest.register_assert_rewrite("tests.real.crash")
 
+from moorage.drivers.swarm import SwarmDriver  # noqa: E402
+from moorage.model.cluster import ClusterSpec  # noqa: E402
+from tests.contract.cases import Yard, local  # noqa: E402
+from tests.contract.test_drivers import Site, wanted  # noqa: E402
 from tests.real.install import Install  # noqa: E402
 from tests.real.machine import difference, snapshot  # noqa: E402
 
@@ -49,3 +54,26 @@ def install() -> Iterator[Install]:
     with fresh_install() as made:
         made.up()
         yield made
+
+
+@pytest_asyncio.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    """Local nodes, and nothing of them afterwards."""
+    async with local(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def spec() -> ClusterSpec:
+    """The swarm that `site` has; a module may want another one."""
+    return wanted(name="web")
+
+
+@pytest_asyncio.fixture
+async def site(yard: Yard, spec: ClusterSpec) -> AsyncIterator[Site]:
+    """A swarm in the yard, wanted and not made yet."""
+    driver = SwarmDriver()
+    try:
+        yield Site(driver, yard, spec)
+    finally:
+        await driver.aclose()

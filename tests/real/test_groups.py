@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
-import pytest_asyncio
 
-from moorage.drivers.swarm import SwarmDriver
 from moorage.drivers.swarm.seen import SwarmObserved
-from moorage.model.cluster import HealthStatus
 from moorage.model.nodegroup import Taint
 from tests import made
-from tests.contract.cases import Yard, local
-from tests.contract.test_drivers import FLAVOR, Site, wanted
+from tests.contract.test_drivers import FLAVOR, Site
+from tests.real.swarm import shell, whole
 
 pytestmark = pytest.mark.real
 
 MANAGED = 2377
-
-
-@pytest_asyncio.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with local(tmp_path) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    driver = SwarmDriver()
-    try:
-        yield Site(driver, yard, wanted(name="web"))
-    finally:
-        await driver.aclose()
-
-
-async def whole(site: Site) -> SwarmObserved:
-    seen = await site.converge()
-    assert isinstance(seen, SwarmObserved)
-    assert seen.health.status is HealthStatus.HEALTHY, seen.health
-    return seen
-
-
-async def shell(site: Site, node: str, script: str) -> str:
-    done = await site.members[node].host.run(["/bin/sh", "-c", script])
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
 
 
 async def refusal(site: Site, node: str, script: str) -> str:

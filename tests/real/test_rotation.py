@@ -12,19 +12,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from moorage.drivers.swarm import SwarmDriver
 from moorage.drivers.swarm import engine as script
 from moorage.drivers.swarm import steps as verbs
 from moorage.drivers.swarm.seen import SwarmObserved
-from moorage.model.cluster import HealthStatus, Rotation
+from moorage.model.cluster import ClusterSpec, HealthStatus, Rotation
 from moorage.model.errors import RetryLater
 from moorage.model.ports import CaKeys, KeyPair
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
-from tests.contract.cases import Yard, local
 from tests.contract.test_drivers import Site
+from tests.real.swarm import shell
 
 pytestmark = pytest.mark.real
 
@@ -40,19 +38,9 @@ STEADY = 0.5
 """Seconds of load between two phases."""
 
 
-@pytest_asyncio.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with local(tmp_path) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    driver = SwarmDriver()
-    try:
-        yield Site(driver, yard, made.spec(BEFORE, uuid=str(uuid.uuid4()), coe="swarm"))
-    finally:
-        await driver.aclose()
+@pytest.fixture
+def spec() -> ClusterSpec:
+    return made.spec(BEFORE, uuid=str(uuid.uuid4()), coe="swarm")
 
 
 @dataclasses.dataclass
@@ -177,12 +165,6 @@ async def ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK"), head
         await reader.readexactly(2)
-
-
-async def shell(site: Site, node: str, script: str) -> str:
-    done = await site.members[node].host.run(["/bin/sh", "-c", script])
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
 
 
 async def pids(site: Site) -> dict[str, str]:

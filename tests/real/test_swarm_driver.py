@@ -4,56 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from moorage.clients.docker import EnginePool, EngineSilent
-from moorage.drivers.swarm import SwarmDriver
 from moorage.drivers.swarm.front import SERVER
 from moorage.drivers.swarm.seen import SwarmObserved
-from moorage.model.cluster import HealthStatus
+from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import CaKeys, KeyPair
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
-from tests.contract.cases import Yard, local
 from tests.contract.test_drivers import Site, wanted
+from tests.real.swarm import shell, whole
 
 pytestmark = pytest.mark.real
 
 FRONT = "setsid haproxy -W -f /etc/docker/front.cfg </dev/null >/dev/null 2>&1"
 
 
-@pytest_asyncio.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with local(tmp_path) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    driver = SwarmDriver()
-    try:
-        yield Site(driver, yard, wanted(name="Web Shop"))
-    finally:
-        await driver.aclose()
-
-
-async def whole(site: Site) -> SwarmObserved:
-    seen = await site.converge()
-    assert isinstance(seen, SwarmObserved)
-    assert seen.health.status is HealthStatus.HEALTHY, seen.health
-    return seen
-
-
-async def shell(site: Site, node: str, script: str) -> str:
-    done = await site.members[node].host.run(["/bin/sh", "-c", script])
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
+@pytest.fixture
+def spec() -> ClusterSpec:
+    return wanted(name="Web Shop")
 
 
 def member_ids(seen: SwarmObserved) -> dict[str, str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from moorage.conductor.execute import execute
 from moorage.drivers.swarm import SwarmDriver
@@ -24,8 +22,9 @@ from moorage.providers.local import LocalProvider, cgroups
 from moorage.providers.local.place import Place
 from moorage.providers.local.runtime import Runc
 from tests import made
-from tests.contract.cases import Yard, local
+from tests.contract.cases import Yard
 from tests.contract.test_drivers import FLAVOR, TURNS, Site, wanted
+from tests.real.swarm import shell
 
 pytestmark = pytest.mark.real
 
@@ -37,27 +36,6 @@ SERVICE = (
 DRAINED = "docker node ls --format '{{.Hostname}} {{.Availability}}' | sed -n 's/ Drain$//p'"
 TASKS = "docker ps -q --filter label=com.docker.swarm.service.name=page"
 LOOK_EVERY = 0.15
-
-
-@pytest_asyncio.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with local(tmp_path) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def site(yard: Yard) -> AsyncIterator[Site]:
-    driver = SwarmDriver()
-    try:
-        yield Site(driver, yard, wanted(name="web"))
-    finally:
-        await driver.aclose()
-
-
-async def shell(site: Site, node: str, script: str) -> str:
-    done = await site.members[node].host.run(["/bin/sh", "-c", script])
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().strip()
 
 
 def upgraded(site: Site, revision: str = "r2") -> None:
