@@ -193,8 +193,10 @@ class Conductor:
         try:
             claim = await asyncio.shield(taking)
         except asyncio.CancelledError:
-            if claim := await taking:
-                await self._give_back(claim)
+            # Whatever becomes of the claim, the cancellation goes on: it may be a stop.
+            with contextlib.suppress(Exception):
+                if claim := await taking:
+                    await self._give_back(claim)
             raise
         return _Running(claim, began + self._lease) if claim else None
 

@@ -198,6 +198,39 @@ async def test_a_store_in_trouble_is_asked_again(store: Store) -> None:
     assert not failures
 
 
+@pytest.mark.parametrize("failure", [RetryLater("the server is stopping"), RuntimeError("a bug")])
+async def test_a_stop_is_heard_also_where_the_claim_in_flight_fails(
+    store: Store, failure: Exception
+) -> None:
+    """As where the database ends together with us."""
+    house = House(store)
+    await house.add()
+    asked, fail = asyncio.Event(), asyncio.Event()
+    take = house.chronicle.take
+
+    async def failing(worker: str, lease: float) -> Any:
+        if not asked.is_set():
+            asked.set()
+            await fail.wait()
+            raise failure
+        return await take(worker, lease)
+
+    house.chronicle.take = failing  # type: ignore[method-assign]
+    conductor = Conductor(store, house.world)
+    running = asyncio.create_task(conductor.run())
+    await asked.wait()
+    conductor.stop()
+    asyncio.get_running_loop().call_later(0.02, fail.set)
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.shield(running)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert house.chronicle.takes == []
+    assert await store.claims.next_due() == 0.0
+
+
 async def test_an_error_in_the_write_leaves_the_lease_to_run_out(store: Store) -> None:
     house = House(store)
     cluster = await house.add(workers=0)
