@@ -47,6 +47,8 @@ BEAT = 15.0
 """Seconds between two signs of life."""
 LOOK = 5.0
 """Seconds after which a conductor that is not alone looks for work, even if nobody hinted."""
+PAUSE = 1.0
+"""Seconds after an error of the store that nobody has a word for."""
 BINARY = "moorage-conductor"
 
 
@@ -179,7 +181,7 @@ class Conductor:
             except Exception:
                 # One bad row must not keep all others waiting.
                 log.exception("no claim could be taken")
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE)
 
     async def _hint(self, due_in: float | None = None) -> None:
         """Wait for one; not for too long, where those of other processes may be lost."""
@@ -315,9 +317,15 @@ class Conductor:
                 if not running.halt.is_set() and not running.claim.cluster.status.deleting
             }
             if living:
-                with contextlib.suppress(RetryLater):
+                try:
                     for uuid in await self._store.clusters.going(living.keys()):
                         self._halt(living[uuid], self._grace)
+                except RetryLater as error:
+                    log.warning("the store does not answer", reason=error.reason)
+                except Exception:
+                    # It makes a delete begin sooner: nothing to end the conductor for.
+                    log.exception("no look for clusters that are to be deleted")
+                    await asyncio.sleep(PAUSE)
 
     def _halt(self, running: _Running, grace: float) -> None:
         """Start no further step; cut the turn off if it has not ended `grace` seconds later."""

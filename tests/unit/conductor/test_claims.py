@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moorage.conductor import loop
 from moorage.conductor.loop import Conductor
-from moorage.model.errors import RetryLater
+from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef, NodeSpec, ObservedNode
 from moorage.providers.fake import FakeProvider, Hangs, Slow
 from moorage.store import Store
@@ -229,6 +231,34 @@ async def test_a_stop_is_heard_also_where_the_claim_in_flight_fails(
         await asyncio.wait([running])
     assert house.chronicle.takes == []
     assert await store.claims.next_due() == 0.0
+
+
+@pytest.mark.parametrize("failure", [Refused("a wrong password"), RuntimeError("XX000")])
+async def test_an_error_of_the_look_for_deletions_ends_nothing(
+    store: Store, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that fails over may say anything for a moment."""
+    house = House(store, provider := Hangs())
+    cluster = await house.add()
+    going, failures = store.clusters.going, [failure]
+    seen: list[str] = []
+
+    async def failing(uuids: Collection[str]) -> set[str]:
+        if failures:
+            raise failures.pop()
+        seen.extend(found := await going(uuids))
+        return found
+
+    monkeypatch.setattr(store.clusters, "going", failing)
+    monkeypatch.setattr(loop, "PAUSE", 0.01)
+    async with house.conducted(grace=0.01):
+        await provider.reached.wait()
+        while failures:
+            store.hints.give()
+            await asyncio.sleep(0.005)
+        await house.wish(cluster.uuid, "DELETE_IN_PROGRESS")
+        await house.until_gone(cluster.uuid)
+    assert seen == [cluster.uuid]
 
 
 async def test_an_error_in_the_write_leaves_the_lease_to_run_out(store: Store) -> None:
