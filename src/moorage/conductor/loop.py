@@ -36,6 +36,7 @@ from moorage.metrics import turns as metrics
 from moorage.metrics.turns import TurnEnd
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Hears
+from moorage.planning.truth import latest
 from moorage.store import Claim, LostClaim, Store
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,8 @@ LOOK = 5.0
 """Seconds after which a conductor that is not alone looks for work, even if nobody hinted."""
 PAUSE = 1.0
 """Seconds after an error of the store that nobody has a word for."""
+STEP = 1.0
+"""Seconds by which a clock is set, and not only kept right."""
 BINARY = "moorage-conductor"
 
 
@@ -98,6 +101,7 @@ class Conductor:
         self._tried = Tried()
         self._ears = Ears(self._changed)
         self._stopping = asyncio.Event()
+        self._ahead = _ahead()
 
     @property
     def running(self) -> Mapping[str, Claim]:
@@ -295,11 +299,23 @@ class Conductor:
                     await self._speak_of_homes()
                 clusters = await self._store.clusters.count()
                 self._paced = replace(self._world, clusters=clusters)
+                await self._mind_the_clock()
             except RetryLater as error:
                 log.warning("the store does not answer", reason=error.reason)
             except Exception:
                 log.exception("no sign of life could be written")
             await asyncio.sleep(BEAT)
+
+    async def _mind_the_clock(self) -> None:
+        """Rows fall due by the time of day: where it was set back, none may wait for it again."""
+        ahead = _ahead()
+        if ahead < self._ahead - STEP:
+            log.warning("the clock was set back", seconds=round(self._ahead - ahead, 3))
+            await self._store.claims.hasten_all()
+        self._ahead = ahead
+        beyond = max(latest(self._paced.pace), 2.0 * self._lease)
+        if recalled := await self._store.claims.recall(beyond, self._lease):
+            log.warning("clusters that were due too late by this clock", count=recalled)
 
     async def _speak_of_homes(self) -> None:
         for home in set(self._world.homes.values()):
@@ -360,3 +376,8 @@ class Conductor:
 def _clock() -> float:
     """Seconds that go on while the process, or the machine, is asleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _ahead() -> float:
+    """Seconds by which the time of day is ahead of `_clock`, which nobody sets."""
+    return time.time() - _clock()
