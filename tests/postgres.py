@@ -5,6 +5,7 @@ To start it takes a second, to make a database in it a third of one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -79,6 +80,24 @@ class PostgresServer:
             process, self._process = self._process, None
             process.send_signal(signal.SIGINT)  # a "fast shutdown"
             process.wait(timeout=READY_SECONDS)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """All its processes are stopped: the kernel takes what is sent, and nobody answers."""
+        assert self._process is not None
+        postmaster = self._process.pid
+        stopped = [postmaster]
+        os.kill(postmaster, signal.SIGSTOP)  # first: it starts no more of them
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+        stopped += [int(child) for child in children.read_text().split()]
+        try:
+            for process in stopped[1:]:
+                os.kill(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def url(self, database: str, *, password: str | None = None) -> str:
         secret = self.password if password is None else password

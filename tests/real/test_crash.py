@@ -341,7 +341,8 @@ class Killed:
 OPERATIONS = (
     Killed(
         administer,
-        "audit.add claims.break_all claims.hasten_all heartbeats.beat counting.try_write"
+        "audit.add claims.break_all claims.hasten_all claims.recall heartbeats.beat"
+        " counting.try_write"
         " quotas.add quotas.change quotas.remove offers.add offers.remove templates.add"
         " templates.change templates.remove",
     ),
@@ -391,7 +392,7 @@ def test_killed_before_and_after_each_act(crash: Crash, killed: Killed) -> None:
         left = [point for point in left if point not in crash.struck]
 
 
-AT_ITS_OWN_TIME = {"heartbeats.beat", "claims.renew", "claims.hasten"}
+AT_ITS_OWN_TIME = {"heartbeats.beat", "claims.recall", "claims.renew", "claims.hasten"}
 """Acts that an operation passes or not, as the clock has it."""
 
 

@@ -36,6 +36,7 @@ from moorage.metrics import turns as metrics
 from moorage.metrics.turns import TurnEnd
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Hears
+from moorage.planning.truth import latest
 from moorage.store import Claim, LostClaim, Store
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,10 @@ BEAT = 15.0
 """Seconds between two signs of life."""
 LOOK = 5.0
 """Seconds after which a conductor that is not alone looks for work, even if nobody hinted."""
+PAUSE = 1.0
+"""Seconds after an error of the store that nobody has a word for."""
+STEP = 1.0
+"""Seconds by which a clock is set, and not only kept right."""
 BINARY = "moorage-conductor"
 
 
@@ -96,6 +101,7 @@ class Conductor:
         self._tried = Tried()
         self._ears = Ears(self._changed)
         self._stopping = asyncio.Event()
+        self._ahead = _ahead()
 
     @property
     def running(self) -> Mapping[str, Claim]:
@@ -179,7 +185,7 @@ class Conductor:
             except Exception:
                 # One bad row must not keep all others waiting.
                 log.exception("no claim could be taken")
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(PAUSE)
 
     async def _hint(self, due_in: float | None = None) -> None:
         """Wait for one; not for too long, where those of other processes may be lost."""
@@ -193,8 +199,10 @@ class Conductor:
         try:
             claim = await asyncio.shield(taking)
         except asyncio.CancelledError:
-            if claim := await taking:
-                await self._give_back(claim)
+            # Whatever becomes of the claim, the cancellation goes on: it may be a stop.
+            with contextlib.suppress(Exception):
+                if claim := await taking:
+                    await self._give_back(claim)
             raise
         return _Running(claim, began + self._lease) if claim else None
 
@@ -291,11 +299,23 @@ class Conductor:
                     await self._speak_of_homes()
                 clusters = await self._store.clusters.count()
                 self._paced = replace(self._world, clusters=clusters)
+                await self._mind_the_clock()
             except RetryLater as error:
                 log.warning("the store does not answer", reason=error.reason)
             except Exception:
                 log.exception("no sign of life could be written")
             await asyncio.sleep(BEAT)
+
+    async def _mind_the_clock(self) -> None:
+        """Rows fall due by the time of day: where it was set back, none may wait for it again."""
+        ahead = _ahead()
+        if ahead < self._ahead - STEP:
+            log.warning("the clock was set back", seconds=round(self._ahead - ahead, 3))
+            await self._store.claims.hasten_all()
+        self._ahead = ahead
+        beyond = max(latest(self._paced.pace), 2.0 * self._lease)
+        if recalled := await self._store.claims.recall(beyond, self._lease):
+            log.warning("clusters that were due too late by this clock", count=recalled)
 
     async def _speak_of_homes(self) -> None:
         for home in set(self._world.homes.values()):
@@ -313,9 +333,15 @@ class Conductor:
                 if not running.halt.is_set() and not running.claim.cluster.status.deleting
             }
             if living:
-                with contextlib.suppress(RetryLater):
+                try:
                     for uuid in await self._store.clusters.going(living.keys()):
                         self._halt(living[uuid], self._grace)
+                except RetryLater as error:
+                    log.warning("the store does not answer", reason=error.reason)
+                except Exception:
+                    # It makes a delete begin sooner: nothing to end the conductor for.
+                    log.exception("no look for clusters that are to be deleted")
+                    await asyncio.sleep(PAUSE)
 
     def _halt(self, running: _Running, grace: float) -> None:
         """Start no further step; cut the turn off if it has not ended `grace` seconds later."""
@@ -350,3 +376,8 @@ class Conductor:
 def _clock() -> float:
     """Seconds that go on while the process, or the machine, is asleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _ahead() -> float:
+    """Seconds by which the time of day is ahead of `_clock`, which nobody sets."""
+    return time.time() - _clock()

@@ -76,7 +76,11 @@ def enabled(labels: Mapping[str, str]) -> bool:
 def remembered(
     healing: Healing, seen: Observed, wanted: Sequence[str], limits: Limits, now: datetime.datetime
 ) -> Healing:
-    """With this turn's strikes counted, and what is too old to matter forgotten."""
+    """With this turn's strikes counted, and what is too old to matter forgotten.
+
+    What lies in the future, since the clock was set back, is as of now: else no strike would
+    count, and no window end, before that time comes again.
+    """
     strikes = {}
     for name in sorted(_lost(seen, wanted) | (seen.failing & set(wanted))):
         before = healing.strikes.get(name)
@@ -85,9 +89,11 @@ def remembered(
         elif (now - before.at).total_seconds() >= STRIKE_SECONDS:
             strikes[name] = replace(before, count=before.count + 1, at=now)
         else:
-            strikes[name] = before
+            strikes[name] = replace(before, at=min(before.at, now))
     since = now - datetime.timedelta(seconds=limits.window)
-    return Healing(strikes, tuple(moment for moment in healing.replaced if moment > since))
+    return Healing(
+        strikes, tuple(min(moment, now) for moment in healing.replaced if moment > since)
+    )
 
 
 def admitted(

@@ -16,6 +16,8 @@ together, or looked at together by a server that starts, would else be a crowd f
 TURN_SECONDS = 120.0
 """A turn that looks and acts, and one that waits for its turn, may take so long."""
 _A_TURN = datetime.timedelta(seconds=TURN_SECONDS)
+CLOCKS = 5.0
+"""Seconds by which the clocks of two machines of one install may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,21 @@ def paced(heal_seconds: float, clusters: int) -> Pace:
     return wide if wide.longest > heal_seconds else Pace(heal_seconds)
 
 
+def latest(pace: Pace) -> float:
+    """Seconds from now after which no row falls due that was written by a clock like ours.
+
+    Twice what is needed, since other processes may count clusters by their own last look.
+    """
+    return 2.0 * max(pace.longest, FAILED_CAP)
+
+
 def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> Cluster:
     """The cluster as it may be shown `now`.
 
     Its health is what was seen when it was looked at last. Where that is longer ago than
     the conductor ever leaves it, there is no conductor, and nobody knows. Nor is there one
-    where it is in progress long after its deadline: no conductor lets that stand.
+    where it is in progress long after its deadline: no conductor lets that stand. And nobody
+    knows what was seen in the future: the clock was set back since, none says by how much.
     """
     if cluster.status.in_progress and late(cluster, now - _A_TURN):
         cluster = replace(
@@ -57,9 +68,12 @@ def as_known(cluster: Cluster, now: datetime.datetime, heal_seconds: float) -> C
     if cluster.seen_at is None or cluster.status.deleting:
         return cluster
     silence = (now - cluster.seen_at).total_seconds()
-    if silence <= longest(cluster, heal_seconds):
+    if -CLOCKS <= silence <= longest(cluster, heal_seconds):
         return cluster
-    reason = f"not looked at since {cluster.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    reason = f"{cluster.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+    if silence < 0.0:
+        reason = f"the clock was set back, from {reason} or later"
+    reason = f"not looked at since {reason}"
     if cluster.health.status is not HealthStatus.UNKNOWN:
         reason += f", when it was {cluster.health.status}"
     elif why := cluster.health.reasons.get("cluster"):

@@ -89,9 +89,19 @@ _HASTEN_ALL = (
     )
     .values(due_at=bindparam("now"))
 )
-_BREAK = clusters.update().values(
-    lease_until=None, lease_worker=None, due_at=bindparam("now", type_=Float)
+_NOW, _UNTIL = bindparam("now", type_=Float), bindparam("until", type_=Float)
+_RECALL = (
+    clusters.update()
+    .where(
+        clusters.c.due_at > bindparam("latest"),
+        clusters.c.home.in_(bindparam("homes", expanding=True)),
+    )
+    .values(
+        due_at=case((clusters.c.lease_until.is_(None), _NOW), else_=_UNTIL),
+        lease_until=case((clusters.c.lease_until.is_not(None), _UNTIL)),
+    )
 )
+_BREAK = clusters.update().values(lease_until=None, lease_worker=None, due_at=_NOW)
 _FORGET_HOMES = clusters.update().where(clusters.c.home != "").values(home="")
 
 
@@ -272,6 +282,23 @@ class Claims:
             lambda connection: connection.execute(_HASTEN_ALL, values).rowcount,
             lambda moved: self._hints.give() if moved else None,
             isolation=_OWN_ROW,
+        )
+
+    async def recall(self, beyond: float, lease: float) -> int:
+        """Let no row at home here or nowhere fall due later than `beyond` seconds from now.
+
+        One that does was written by a clock that has been set back since, or that is wrong.
+        It falls due now; one that is claimed, as if it had just been claimed for `lease`, so
+        that a worker who lives keeps it. How many there were.
+        """
+        now = time.time()
+        homes = sorted({"", *self._queue.homes})
+        values = {"now": now, "latest": now + beyond, "until": now + lease, "homes": homes}
+        return await self._database.write(
+            lambda connection: connection.execute(_RECALL, values).rowcount,
+            lambda moved: self._hints.give() if moved else None,
+            isolation=_OWN_ROW,
+            durable=False,
         )
 
     async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event] = ()) -> None:

@@ -28,6 +28,8 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
+from moorage.store.keepalive import keep_alive
+
 log = structlog.get_logger(__name__)
 
 CHANNEL = "moorage"
@@ -94,8 +96,12 @@ class Notifications:
         while True:
             try:
                 connection = await asyncpg.connect(
-                    self._dsn, timeout=ANSWER_SECONDS, server_settings=SESSION
+                    self._dsn,
+                    timeout=ANSWER_SECONDS,
+                    command_timeout=ANSWER_SECONDS,
+                    server_settings=SESSION,
                 )
+                keep_alive(connection)
                 try:
                     await connection.add_listener(CHANNEL, self._heard)
                     connection.add_termination_listener(lambda _: self._changed.set())

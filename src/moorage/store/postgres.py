@@ -18,8 +18,14 @@ committed, and the reason says so.
 
 **Hints** travel by LISTEN/NOTIFY over a connection of their own: `notifications.py`.
 
+**Silence.** The server bounds statements and locks, for as long as it is there. One whose
+machine lost power, or to which a firewall dropped the connection, says nothing at all any
+more. So each wait has a bound here as well: for a place, for a new connection, and for a
+transaction (`_bounded`), after which its connection is ended without a word to the server.
+Idle ones the kernel asks (`keepalive.py`), so that they are not found dead by their use.
+
 **Migrations** hold an advisory lock: of two processes that open together, the second waits
-and finds nothing to do. Statements and locks are waited for with a bound, always.
+and finds nothing to do. They alone take as long as they take.
 
 Why asyncpg, under SQLAlchemy's asyncio engine: one select by key (14 columns) from one
 process on two cores shared with the server, uvloop, one caller / eight callers:
@@ -34,12 +40,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import asyncpg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -48,6 +57,7 @@ from moorage.model.errors import RetryLater
 from moorage.store.documents import from_text
 from moorage.store.engine import Isolation
 from moorage.store.hints import Hints
+from moorage.store.keepalive import keep_alive
 from moorage.store.migrate import migrate
 from moorage.store.notifications import Notifications
 from moorage.store.refusals import Server, sqlstate
@@ -67,7 +77,12 @@ LINE_SECONDS = 1.0
 PAUSE_SECONDS = 0.002
 """Before the second attempt, at random up to this; it doubles with each."""
 LONGEST_PAUSE_SECONDS = 0.25
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 10.0
+"""For a new connection, and once more for what SQLAlchemy asks it first."""
+ANSWER_SECONDS = 15.0
+"""For a transaction, and for a place: longer than the server lets any statement take."""
+GOODBYE_SECONDS = 2.0
+"""For all connections to be closed as the server likes it."""
 MIGRATION_LOCK = 0x6D6F6F72
 """Of this database's advisory locks, the one that a migration holds ("moor")."""
 MIGRATION_WAIT = "60s"
@@ -93,9 +108,10 @@ class PostgresDatabase:
 
     def __init__(self, url: str) -> None:
         self._dsn = "postgresql://" + url.partition("://")[2]
-        self._engine = engine = _engine(self._dsn)
+        self._opened = _Opened()
+        self._engine = engine = _engine(self._dsn, self._opened)
         self._server = Server.of(url)
-        self._readers = _Readers(engine)
+        self._readers = _Readers(engine, self._server)
         self._writers = {
             isolation: engine.execution_options(isolation_level=isolation.value)
             for isolation in Isolation
@@ -151,7 +167,7 @@ class PostgresDatabase:
     ) -> T:
         async def run() -> T:
             try:
-                async with self._free[isolation]:
+                async with _place(self._free[isolation], self._server):
                     result = await self._committed(work, isolation)
             except Exception as error:
                 self._server.refuse(error)
@@ -170,9 +186,10 @@ class PostgresDatabase:
         pause = PAUSE_SECONDS
         for attempts_left in reversed(range(ATTEMPTS)):
             in_line = isolation is Isolation.SERIALIZABLE and monotonic() < self._crowded_until
+            transaction = partial(_transaction, work=work, in_line=in_line)
             try:
                 async with self._writers[isolation].connect() as connection:
-                    return await connection.run_sync(_transaction, work, in_line)
+                    return await connection.run_sync(_bounded, transaction, self._server)
             except DBAPIError as error:
                 met = sqlstate(error) in MEETINGS
                 if met:
@@ -190,22 +207,25 @@ class PostgresDatabase:
         if self._notifications is not None:
             await self._notifications.close()
         await self._readers.close()
+        timer = asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self._opened.end)
         await self._engine.dispose()
+        timer.cancel()
 
 
 class _Readers:
     """Connections that stay checked out: fetching one from the pool costs half a read."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, server: Server) -> None:
+        self._server = server
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._free = asyncio.Semaphore(READERS)
         self._idle: list[AsyncConnection] = []
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        async with self._free:
+        async with _place(self._free, self._server):
             connection = self._idle.pop() if self._idle else await self._engine.connect()
             try:
-                result = await connection.run_sync(work)
+                result = await connection.run_sync(_bounded, work, self._server)
             except BaseException as error:
                 if not isinstance(error, Exception):
                     # Cancelled: its answer may still be on the way.
@@ -225,17 +245,61 @@ class _Readers:
             await self._idle.pop().close()
 
 
+@asynccontextmanager
+async def _place(free: asyncio.Semaphore, server: Server) -> AsyncIterator[None]:
+    """One of so many connections, waited for with a bound. Raises RetryLater."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await free.acquire()
+    except TimeoutError:
+        raise RetryLater(
+            f"{server.at} does not keep up: no connection was free within {ANSWER_SECONDS:g} s.",
+            delay=2.0,
+        ) from None
+    try:
+        yield
+    finally:
+        free.release()
+
+
 async def _discard(*connections: AsyncConnection) -> None:
+    """Without a word to the server, for it may not be there to hear it."""
     for connection in connections:
-        await connection.invalidate()
+        if not connection.invalidated:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.terminate()
+            await connection.invalidate()
         await connection.close()
 
 
-def _engine(dsn: str) -> AsyncEngine:
-    async def connect() -> asyncpg.Connection[asyncpg.Record]:
-        return await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=SESSION)
+class _Opened:
+    """The connections that there are."""
 
-    return create_async_engine(
+    def __init__(self) -> None:
+        self._timers: WeakKeyDictionary[Any, asyncio.TimerHandle] = WeakKeyDictionary()
+
+    def add(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """It ends by itself in CONNECT_SECONDS, unless it is `ready` by then."""
+        loop = asyncio.get_running_loop()
+        self._timers[connection] = loop.call_later(CONNECT_SECONDS, connection.terminate)
+
+    def ready(self, connection: Any) -> None:
+        self._timers[connection].cancel()
+
+    def end(self) -> None:
+        """All of them, without a word to the server."""
+        for connection in list(self._timers):
+            connection.terminate()
+
+
+def _engine(dsn: str, opened: _Opened) -> AsyncEngine:
+    async def connect() -> asyncpg.Connection[asyncpg.Record]:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=SESSION)
+        keep_alive(connection)
+        opened.add(connection)
+        return connection
+
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
         pool_size=READERS + sum(WRITERS.values()),
@@ -243,6 +307,39 @@ def _engine(dsn: str) -> AsyncEngine:
         json_deserializer=from_text,
         hide_parameters=True,  # sealed keys are among them, and errors are logged
     )
+    # Listeners are called in their order, and SQLAlchemy's own, which ask the server, come first.
+    event.listen(
+        engine.sync_engine, "connect", lambda adapted, _: opened.ready(adapted.driver_connection)
+    )
+    return engine
+
+
+def _bounded(connection: Connection, work: Callable[[Connection], T], server: Server) -> T:
+    """`work`, in ANSWER_SECONDS at the most. Raises RetryLater.
+
+    Past them the connection is ended under whatever waits for it, which fails as where the
+    server had closed it. To cancel the task would leave the connection in a state that only
+    the server could tell, and asyncpg waiting for its word.
+    """
+    driver: Any = connection.connection.driver_connection
+    late = False
+
+    def end() -> None:
+        nonlocal late
+        late = True
+        driver.terminate()
+
+    timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, end)
+    try:
+        return work(connection)
+    except DBAPIError as error:
+        if late and error.connection_invalidated:
+            raise RetryLater(
+                f"{server.at} gave no answer within {ANSWER_SECONDS:g} s.", delay=2.0
+            ) from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _transaction(connection: Connection, work: Callable[[Connection], T], in_line: bool) -> T:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moorage.conductor import loop
 from moorage.conductor.loop import Conductor
-from moorage.model.errors import RetryLater
+from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef, NodeSpec, ObservedNode
 from moorage.providers.fake import FakeProvider, Hangs, Slow
 from moorage.store import Store
@@ -196,6 +198,67 @@ async def test_a_store_in_trouble_is_asked_again(store: Store) -> None:
     async with house.conducted():
         await house.until_status(cluster.uuid, "CREATE_COMPLETE")
     assert not failures
+
+
+@pytest.mark.parametrize("failure", [RetryLater("the server is stopping"), RuntimeError("a bug")])
+async def test_a_stop_is_heard_also_where_the_claim_in_flight_fails(
+    store: Store, failure: Exception
+) -> None:
+    """As where the database ends together with us."""
+    house = House(store)
+    await house.add()
+    asked, fail = asyncio.Event(), asyncio.Event()
+    take = house.chronicle.take
+
+    async def failing(worker: str, lease: float) -> Any:
+        if not asked.is_set():
+            asked.set()
+            await fail.wait()
+            raise failure
+        return await take(worker, lease)
+
+    house.chronicle.take = failing  # type: ignore[method-assign]
+    conductor = Conductor(store, house.world)
+    running = asyncio.create_task(conductor.run())
+    await asked.wait()
+    conductor.stop()
+    asyncio.get_running_loop().call_later(0.02, fail.set)
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.shield(running)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert house.chronicle.takes == []
+    assert await store.claims.next_due() == 0.0
+
+
+@pytest.mark.parametrize("failure", [Refused("a wrong password"), RuntimeError("XX000")])
+async def test_an_error_of_the_look_for_deletions_ends_nothing(
+    store: Store, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that fails over may say anything for a moment."""
+    house = House(store, provider := Hangs())
+    cluster = await house.add()
+    going, failures = store.clusters.going, [failure]
+    seen: list[str] = []
+
+    async def failing(uuids: Collection[str]) -> set[str]:
+        if failures:
+            raise failures.pop()
+        seen.extend(found := await going(uuids))
+        return found
+
+    monkeypatch.setattr(store.clusters, "going", failing)
+    monkeypatch.setattr(loop, "PAUSE", 0.01)
+    async with house.conducted(grace=0.01):
+        await provider.reached.wait()
+        while failures:
+            store.hints.give()
+            await asyncio.sleep(0.005)
+        await house.wish(cluster.uuid, "DELETE_IN_PROGRESS")
+        await house.until_gone(cluster.uuid)
+    assert seen == [cluster.uuid]
 
 
 async def test_an_error_in_the_write_leaves_the_lease_to_run_out(store: Store) -> None:

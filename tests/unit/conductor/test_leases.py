@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from moorage.conductor import loop
+from moorage.conductor.world import utc_now
 from moorage.providers.fake import FakeProvider, Hangs
-from moorage.store import Store
+from moorage.store import Store, claims, clusters
 from tests.unit.conductor.house import House
 
 
@@ -18,6 +22,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
     monkeypatch.setattr(loop, "_clock", lambda: now[0])
     return now
+
+
+class Wall:
+    """The time of day, `ahead` seconds of what it is, for the conductor and its store."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ahead: float) -> None:
+        self.ahead = ahead
+        ours = SimpleNamespace(
+            time=lambda: time.time() + self.ahead,
+            clock_gettime=time.clock_gettime,
+            CLOCK_BOOTTIME=time.CLOCK_BOOTTIME,
+        )
+        for module in (loop, claims, clusters):
+            monkeypatch.setattr(module, "time", ours)
+        monkeypatch.setattr(loop, "BEAT", 0.02)
+
+    def now(self) -> datetime.datetime:
+        return utc_now() + datetime.timedelta(seconds=self.ahead)
 
 
 class AtHome(FakeProvider):
@@ -55,6 +77,36 @@ async def test_a_lease_that_ran_out_and_that_nobody_took_is_renewed_before_the_n
         provider.released.set()
         await house.until_status(cluster.uuid, "CREATE_COMPLETE")
     assert len(house.chronicle.takes) == 2
+
+
+@pytest.mark.parametrize("ahead", [7200.0, 120.0])
+async def test_a_clock_that_is_set_back_stops_no_looks(
+    store: Store, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """As by NTP, some seconds after a machine came up with a wrong one."""
+    wall = Wall(monkeypatch, ahead)
+    house = House(store, heal_seconds=0.05, now=wall.now)
+    cluster = await house.add()
+    async with house.conducted():
+        await house.until_status(cluster.uuid, "CREATE_COMPLETE")
+        wall.ahead = 0.0
+        turns = len(house.chronicle.applied)
+        await house.chronicle.until(lambda: len(house.chronicle.applied) >= turns + 5)
+    seen_at = (await house.get(cluster.uuid)).seen_at
+    assert seen_at is not None
+    assert seen_at <= utc_now()
+
+
+async def test_a_lease_left_by_a_clock_that_was_ahead_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = Wall(monkeypatch, 7200.0)
+    house = House(store)
+    cluster = await house.add()
+    assert await store.claims.take("a process that died elsewhere", lease=30.0)
+    wall.ahead = 0.0
+    async with house.conducted(alone=False, lease=0.1):
+        await house.until_status(cluster.uuid, "CREATE_COMPLETE")
 
 
 async def test_a_conductor_speaks_for_clusters_whose_machine_has_none(store: Store) -> None:

@@ -173,6 +173,15 @@ def test_strikes_are_counted_by_time_and_forgotten_with_the_trouble() -> None:
     assert remembered(first, scene(), WANTED, LIMITS, later).strikes == {}
 
 
+def test_a_clock_that_was_set_back_holds_no_healing_up() -> None:
+    ahead, now = NOW + datetime.timedelta(hours=2), NOW + datetime.timedelta(seconds=5)
+    seen = scene(worker_1=None)
+    before = Healing({"worker-1": Strikes(2, ahead)}, replaced=(ahead,))
+    after = remembered(before, seen, WANTED, LIMITS, NOW)
+    assert after == Healing({"worker-1": Strikes(2, NOW)}, replaced=(NOW,))
+    assert remembered(after, seen, WANTED, LIMITS, now).strikes == {"worker-1": Strikes(3, now)}
+
+
 def test_a_stopped_node_and_one_that_is_not_wanted_are_no_evidence() -> None:
     seen = Observed(scene(worker_1=NodeState.STOPPED).nodes, failing=frozenset({"gpu-0"}))
     assert remembered(Healing(), seen, WANTED, LIMITS, NOW).strikes == {}

@@ -8,7 +8,7 @@ import pytest
 
 from moorage.model.cluster import Health, HealthStatus
 from moorage.planning.status import FAILED_CAP
-from moorage.planning.truth import TURN_SECONDS, as_known, paced
+from moorage.planning.truth import CLOCKS, TURN_SECONDS, as_known, paced
 from tests import made
 
 SEEN_AT = datetime.datetime(2030, 1, 1, 12, 30, 5, tzinfo=datetime.UTC)
@@ -75,3 +75,20 @@ def test_why_nobody_looks_is_said_where_it_is_known() -> None:
     )
     shown = as_known(cluster, SEEN_AT + datetime.timedelta(days=1), 40).health
     assert shown.reasons == {"cluster": f"not looked at since 2030-01-01 12:30:05 UTC: {why}"}
+
+
+def test_what_was_seen_in_the_future_is_not_known() -> None:
+    """The clock was set back, and nobody can say how long ago that was."""
+    cluster = made.cluster(status="CREATE_COMPLETE", health=WELL, seen_at=SEEN_AT)
+
+    def shown(ahead: float) -> Health:
+        return as_known(cluster, SEEN_AT - datetime.timedelta(seconds=ahead), 40).health
+
+    assert shown(CLOCKS) == WELL
+    assert shown(CLOCKS + 1) == Health(
+        HealthStatus.UNKNOWN,
+        {
+            "cluster": "not looked at since the clock was set back, from 2030-01-01 12:30:05 UTC "
+            "or later, when it was HEALTHY"
+        },
+    )

@@ -271,3 +271,22 @@ async def test_a_paused_worker_notes_nothing(store: Store, cluster: Cluster, clo
     with pytest.raises(LostClaim):
         await store.claims.note(paused, dataclasses.replace(paused.cluster, health=unwell))
     assert (await now(store, cluster)).health == cluster.health
+
+
+async def test_what_falls_due_later_than_it_can_is_brought_back(
+    store: Store, cluster: Cluster, template: ClusterTemplate, clock: Clock
+) -> None:
+    """Another clock wrote it, or this one before it was set back."""
+    claim = await taken(store)
+    await store.claims.apply(claim, complete(claim.cluster), 300)
+    await added(store, a_cluster(template, name="other"))
+    held = await taken(store)
+    assert await store.claims.recall(600, 30) == 0
+    clock.now -= 7200
+    assert await store.claims.recall(600, 30) == 2
+    assert await store.claims.recall(600, 30) == 0
+    assert (await taken(store)).cluster.uuid == cluster.uuid
+    assert await store.claims.take("v", 30) is None, "the claim was let go"
+    await store.claims.renew(held, 30)
+    clock.now += 31
+    assert await store.claims.next_due() == 0
