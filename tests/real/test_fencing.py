@@ -20,7 +20,7 @@ from tests.postgres import PostgresServer, private_server
 from tests.unit.conductor.house import House
 
 pytestmark = pytest.mark.real
-BESIDE_OTHERS = ("claims.break_of", "homes.beat", "homes.speak_for_deserted")
+BESIDE_OTHERS = ("claims.break_of", "homes.beat", "homes.end_forced", "homes.speak_for_deserted")
 """Writes of the store that the only process of a database never does."""
 LONG = 120.0
 """A lease that no test waits for."""

@@ -211,11 +211,9 @@ class Turn:
         await self._attempt("trace", trace)
         seen = None if self.seen is None else self.nodes
         left = abandoned(self.cluster, seen, traces, reason, self.world.now())
-        names = ", ".join(node.name for node in left.nodes) or "no node"
-        sentence = f"abandoned: may remain with {left.provider}: {names}; {left.reason}"
-        await self.ledger.abandon(self.claim, left, self._events(sentence, ok=False))
+        await self.ledger.abandon(self.claim, left, self._events(left.sentence, ok=False))
         self.tried.forget(self.cluster.uuid)
-        return End(sentence, troubled=True)
+        return End(left.sentence, troubled=True)
 
     async def _get(self, stage: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Get through a stage of the turn. Its failure is an outcome like that of a step."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -46,7 +46,7 @@ from moorage.store.engine import Database, Isolation
 from moorage.store.events import append
 from moorage.store.hints import Hints
 from moorage.store.rows import cluster_of, group_values, seen_values, verdict_values
-from moorage.store.tables import Instant, clusters
+from moorage.store.tables import Instant, abandoned, clusters
 from moorage.trust.seal import Seal, SealBroken
 
 _OWN_ROW = Isolation.READ_COMMITTED
@@ -54,7 +54,13 @@ _OWN_ROW = Isolation.READ_COMMITTED
 
 # The statements stand here, built once: building one costs more than running it.
 _HELD = (
-    select(clusters.c.token, clusters.c.lease_until, clusters.c.generation, clusters.c.status)
+    select(
+        clusters.c.token,
+        clusters.c.lease_until,
+        clusters.c.generation,
+        clusters.c.status,
+        clusters.c.home,
+    )
     .where(clusters.c.uuid == bindparam("claimed"))
     .with_for_update()
 )
@@ -92,7 +98,9 @@ _HASTEN_ALL = (
 _BREAK = clusters.update().values(
     lease_until=None, lease_worker=None, due_at=bindparam("now", type_=Float)
 )
-_FORGET_HOMES = clusters.update().where(clusters.c.home != "").values(home="")
+_FORGET_HOMES = [
+    table.update().where(table.c.home != "").values(home="") for table in (clusters, abandoned)
+]
 
 
 class _Queue:
@@ -292,11 +300,11 @@ class Claims:
         await self._database.write(lambda c: _remove(c, claim, events), isolation=_OWN_ROW)
 
     async def abandon(self, claim: Claim, left: Abandoned, events: Sequence[Event] = ()) -> None:
-        """As `remove`, with a record of what may remain."""
+        """As `remove`, with a record of what may remain, and of the row's home."""
 
         def work(connection: Connection) -> None:
-            _remove(connection, claim, events)
-            note(connection, left)
+            home = _remove(connection, claim, events)
+            note(connection, replace(left, home=home))
 
         await self._database.write(work, isolation=_OWN_ROW)
 
@@ -304,7 +312,8 @@ class Claims:
         """End every claim, and forget all homes: for the start of the only process. How many."""
 
         def work(connection: Connection) -> int:
-            connection.execute(_FORGET_HOMES)
+            for forget in _FORGET_HOMES:
+                connection.execute(forget)
             held = _BREAK.where(clusters.c.lease_until.is_not(None))
             return connection.execute(held, {"now": time.time()}).rowcount
 
@@ -341,19 +350,21 @@ def _names(claim: Claim) -> dict[str, Any]:
     return {"claimed": claim.cluster.uuid, "held": claim.token}
 
 
-def _held(connection: Connection, claim: Claim) -> Row[Any, Any, Any, Any]:
+def _held(connection: Connection, claim: Claim) -> Row[Any, Any, Any, Any, Any]:
     row = connection.execute(_HELD, {"claimed": claim.cluster.uuid}).first()
     if row is None or row.token != claim.token or row.lease_until is None:
         raise _lost(claim)
     return row
 
 
-def _remove(connection: Connection, claim: Claim, events: Sequence[Event]) -> None:
+def _remove(connection: Connection, claim: Claim, events: Sequence[Event]) -> str:
+    """The home of the row that is gone now."""
     row = _held(connection, claim)
     if not ClusterStatus(row.status).deleting:
         raise ValueError(f"cluster {claim.cluster.uuid} is {row.status}: not to remove")
     connection.execute(clusters.delete().where(clusters.c.uuid == claim.cluster.uuid))
     append(connection, claim.cluster.uuid, claim.cluster.project_id, events)
+    return str(row.home)
 
 
 def _lost(claim: Claim) -> LostClaim:

@@ -210,6 +210,7 @@ abandoned = Table(
     Column("reason", Text, nullable=False),
     Column("forced_by", String(255), nullable=False),
     Column("at", Instant, nullable=False),
+    Column("home", String(255), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
