@@ -81,13 +81,14 @@ class Orphan:
     """Something of a cluster that has no row: abandoned, or made after the backup that came back.
 
     `traces` are what its provider sees now: none where all is gone by now, None where it
-    can't be asked.
+    can't be asked. `home` is the place that it is bound to, as in Abandoned.
     """
 
     uuid: str
     provider: str
     traces: tuple[str, ...] | None
     abandoned: Abandoned | None = None
+    home: str = ""
 
 
 def wanted_nodes(cluster: Cluster) -> tuple[LeftNode, ...]:

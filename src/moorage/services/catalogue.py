@@ -38,6 +38,7 @@ class Catalogue:
     """Looks names up, and says which there are where one is unknown.
 
     `flavors` are those that every provider has; the first one is for whoever names none.
+    `conducting`: this process conducts as well, so that it knows how its machine is.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class Catalogue:
         providers: Mapping[str, NodeProvider],
         default_provider: str,
         kept: KeptOffers,
+        *,
+        conducting: bool = True,
     ) -> None:
+        self.conducting = conducting
         sizes = list(flavors)
         self._built_in = [offer for name in providers for offer in built_in(name, sizes)]
         self._drivers = drivers
