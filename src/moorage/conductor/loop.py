@@ -29,7 +29,8 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from moorage.conductor.ears import Ears
-from moorage.conductor.turn import Tried, Turn
+from moorage.conductor.tried import Tried
+from moorage.conductor.turn import Turn
 from moorage.conductor.watch import Watch
 from moorage.conductor.world import World
 from moorage.metrics import turns as metrics
