@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
 from moorage.drivers.fake import FakeDriver
 from moorage.failpoints import VARIABLE
+from moorage.model.errors import NoRoom
 from moorage.model.node import NodeRef, NodeSpec, ObservedNode
 from moorage.providers.fake import FakeHost, FakeProvider
 from moorage.store import Store
@@ -45,6 +46,8 @@ class Options:
     """How long it takes to make a node."""
     bound: bool = False
     """The nodes are at home here, and can't be reached from elsewhere."""
+    room: bool = True
+    """Whether any node fits here."""
 
 
 def say(line: str) -> None:
@@ -79,6 +82,11 @@ class Bound(Told):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.home = options.home
+        self._room = options.room
+
+    async def room_for(self, specs: Iterable[NodeSpec]) -> None:
+        if not self._room:
+            raise NoRoom("this machine is full")
 
 
 class Process:

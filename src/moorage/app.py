@@ -244,7 +244,14 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
             keystone = await stack.enter_async_context(KeystoneClient(credentials))
             validator = KeystoneValidator(keystone, cache_seconds=settings.token_cache_seconds)
             checks["identity"] = validator.check
-            catalogue = Catalogue(FLAVORS, known, found, settings.provider, store.offers)
+            catalogue = Catalogue(
+                FLAVORS,
+                known,
+                found,
+                settings.provider,
+                store.offers,
+                conducting=conductor is not None,
+            )
             api = create_api(
                 services=open_services(
                     store,

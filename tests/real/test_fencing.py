@@ -20,7 +20,8 @@ from tests.postgres import PostgresServer, private_server
 from tests.unit.conductor.house import House
 
 pytestmark = pytest.mark.real
-BESIDE_OTHERS = ("claims.break_of", "homes.beat", "homes.speak_for_deserted")
+AT_ITS_START = ("claims.break_of", "homes.beat", "homes.end_forced", "homes.speak_for_deserted")
+BESIDE_OTHERS = (*AT_ITS_START, "claims.step_back")
 """Writes of the store that the only process of a database never does."""
 LONG = 120.0
 """A lease that no test waits for."""
@@ -175,7 +176,7 @@ async def test_a_cluster_is_conducted_where_its_nodes_are(
     assert (found.name, found.deserted) == ("one/a", False)
 
 
-@pytest.mark.parametrize("point", BESIDE_OTHERS)
+@pytest.mark.parametrize("point", AT_ITS_START)
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_killed_where_only_one_of_several_writes(
     house: House, options: Options, tmp_path: Path, when: str, point: str
@@ -199,3 +200,29 @@ async def test_killed_where_only_one_of_several_writes(
         await until(house, cluster.uuid, complete)
     assert len(nodes_in(options.nodes)) == 2
     assert "one/a" in {home.name for home in await house.store.homes.list()}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_killed_where_a_full_machine_leaves_a_cluster_to_another(
+    house: House, options: Options, tmp_path: Path, when: str
+) -> None:
+    bound = dataclasses.replace(options, seconds=0.0, bound=True, lease=2.0)
+    full = dataclasses.replace(bound, home="one/a", nodes=str(tmp_path / "first"), room=False)
+    empty = dataclasses.replace(bound, home="two/a", nodes=str(tmp_path / "second"))
+    kill = tmp_path / "failpoints" / "kill"
+    kill.parent.mkdir()
+    kill.write_text(f"{when} claims.step_back")
+    await house.store.homes.beat("two/a")
+    cluster = await house.add(workers=1)
+    with conducting(full, tmp_path / "one.log", kill.parent) as one:
+        assert await asyncio.to_thread(one.ended) == -signal.SIGKILL
+    with conducting(empty, tmp_path / "two.log"):
+        if when == "before":  # its claim ends with its process, and it is asked again
+            with conducting(full, tmp_path / "again.log"):
+                await until(house, cluster.uuid, complete)
+        else:
+            await until(house, cluster.uuid, complete)
+    assert len(nodes_in(tmp_path / "second")) == 2
+    found = await house.store.homes.of(cluster.uuid)
+    assert found is not None
+    assert found.name == "two/a"

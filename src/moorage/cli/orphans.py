@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ COLUMNS = ("uuid", "name", "project_id", "provider", "abandoned_at", "seen now",
 def list_(output: OutputAs = Output.TABLE, os_cloud: OsCloud = None) -> None:
     rows = container_infra(choose(os_cloud)).call("GET", "/orphans")["orphans"]
     if output is Output.TABLE:
-        rows = [{**row, "seen now": _seen(row["traces"])} for row in rows]
+        rows = [{**row, "seen now": _seen(row)} for row in rows]
     show_list(rows, COLUMNS, output, nothing="Nothing is left of clusters that are not known.")
 
 
@@ -58,7 +58,9 @@ def remove(
     say(f"{'Forgotten' if forget else 'Removed'}: {uuid}")
 
 
-def _seen(traces: list[str] | None) -> str:
+def _seen(row: dict[str, Any]) -> str:
+    traces: list[str] | None = row["traces"]
     if traces is None:
-        return "its provider does not tell"
+        home = row.get("home")  # an API of before doesn't say it
+        return f"to be asked at {home}" if home else "its provider does not tell"
     return "; ".join(traces) or "nothing"

@@ -29,7 +29,8 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from moorage.conductor.ears import Ears
-from moorage.conductor.turn import Tried, Turn
+from moorage.conductor.tried import Tried
+from moorage.conductor.turn import Turn
 from moorage.conductor.watch import Watch
 from moorage.conductor.world import World
 from moorage.metrics import turns as metrics
@@ -320,6 +321,8 @@ class Conductor:
     async def _speak_of_homes(self) -> None:
         for home in set(self._world.homes.values()):
             await self._store.homes.beat(home)
+        for left in await self._store.homes.end_forced():
+            log.warning(left.sentence, cluster=left.uuid, cluster_name=left.name, home=left.home)
         if silenced := await self._store.homes.speak_for_deserted():
             log.warning("clusters of machines without a conductor", count=silenced)
 

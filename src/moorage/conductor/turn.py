@@ -25,10 +25,12 @@ from typing import Any, Protocol
 import structlog
 
 from moorage.conductor.execute import attempt, execute
+from moorage.conductor.tried import Tried
 from moorage.conductor.world import World
 from moorage.metrics.turns import healed
 from moorage.model import plan
 from moorage.model.cluster import Cluster, ClusterSpec, ClusterStatus, Health, HealthStatus
+from moorage.model.errors import NoRoom
 from moorage.model.event import Event, EventKind
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode
 from moorage.model.orphan import Abandoned
@@ -64,31 +66,13 @@ class Ledger(Protocol):
 
     async def release(self, claim: Claim) -> None: ...
 
+    async def step_back(self, claim: Claim, reason: str, events: Sequence[Event]) -> bool: ...
+
     async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event]) -> None: ...
 
     async def remove(self, claim: Claim, events: Sequence[Event]) -> None: ...
 
     async def abandon(self, claim: Claim, left: Abandoned, events: Sequence[Event]) -> None: ...
-
-
-class Tried:
-    """The plans that were carried out without a fault since each cluster was last whole.
-
-    To be needed again is a kind of failure, and must wait as one. Kept from turn to turn;
-    nothing but that wait hangs on it.
-    """
-
-    def __init__(self) -> None:
-        self._plans: dict[str, set[str]] = {}
-
-    def knows(self, uuid: str, plan: str) -> bool:
-        return plan in self._plans.get(uuid, ())
-
-    def add(self, uuid: str, plan: str) -> None:
-        self._plans.setdefault(uuid, set()).add(plan)
-
-    def forget(self, uuid: str) -> None:
-        self._plans.pop(uuid, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +123,8 @@ class Turn:
         self.held: tuple[str, ...] = ()
         self.admitted = healing.Admitted([])
         self.outcomes: list[Outcome] = []
+        self.crowded = False
+        """Whether its machine has no room for what was to be made, and nothing of it is there."""
         self.whole = False
         """Whether it ended with the cluster seen and complete, though it may have to heal."""
 
@@ -159,11 +145,22 @@ class Turn:
             self.outcomes = await self._execute()
             if self._halted():
                 return await self._hand_back()
+        if self.crowded and (left := await self._step_back()):
+            return left
         was_refused = refused(self.cluster, self.outcomes, empty=not self.nodes)
         undone = await self._undo() if was_refused else None
         found = self._findings(undone=undone)
         self._remember(found)
         return await self._apply(settle(self.cluster, found), found, undone=undone is not None)
+
+    async def _step_back(self) -> End | None:
+        """Leave a create to another machine; None where there is none that could be asked."""
+        trouble = worst(self.outcomes)
+        sentence = f"{trouble.reason if trouble else 'no room'}; another machine is asked"
+        events = self._events(sentence, ok=False)
+        if await self.ledger.step_back(self.claim, sentence, events):
+            return End(sentence, troubled=True)
+        return None
 
     async def _remove(self) -> End:
         if await self._get("observe", self._observe_nodes):
@@ -211,11 +208,9 @@ class Turn:
         await self._attempt("trace", trace)
         seen = None if self.seen is None else self.nodes
         left = abandoned(self.cluster, seen, traces, reason, self.world.now())
-        names = ", ".join(node.name for node in left.nodes) or "no node"
-        sentence = f"abandoned: may remain with {left.provider}: {names}; {left.reason}"
-        await self.ledger.abandon(self.claim, left, self._events(sentence, ok=False))
+        await self.ledger.abandon(self.claim, left, self._events(left.sentence, ok=False))
         self.tried.forget(self.cluster.uuid)
-        return End(sentence, troubled=True)
+        return End(left.sentence, troubled=True)
 
     async def _get(self, stage: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Get through a stage of the turn. Its failure is an outcome like that of a step."""
@@ -279,8 +274,13 @@ class Turn:
         if self.cluster.status in ROOM_ASKED and isinstance(provider, HasRoom):
             made = {step.node for step in self.steps if step.verb == plan.ENSURE_NODE}
             new = [spec for name, spec in self.wanted.items() if name in made - self.nodes.keys()]
-            if new:
-                await provider.room_for(new)
+            try:
+                if new:
+                    await provider.room_for(new)
+            except NoRoom:
+                creating = self.cluster.status is not ClusterStatus.UPDATE_IN_PROGRESS
+                self.crowded = creating and not self.nodes
+                raise
 
     async def _note(self) -> None:
         """Write down what is wrong before it is acted on, and as an event where it is news."""

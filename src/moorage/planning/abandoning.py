@@ -30,17 +30,4 @@ def abandoned(
         nodes = wanted_nodes(cluster)
     else:
         nodes = tuple(LeftNode(n.name, n.address, n.state.value) for n in seen.values())
-    return Abandoned(
-        uuid=cluster.uuid,
-        name=cluster.name,
-        project_id=cluster.project_id,
-        user_id=cluster.user_id,
-        coe=cluster.coe,
-        provider=cluster.provider,
-        nodes=nodes,
-        api_address=cluster.api_address,
-        traces=tuple(traces),
-        reason=reason,
-        forced_by=cluster.forced_by or "",
-        at=now,
-    )
+    return Abandoned.of(cluster, nodes, reason, now, traces=traces)

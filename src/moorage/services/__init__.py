@@ -87,7 +87,7 @@ def open_services(
         certificates=CertificateService(store, clusters),
         quotas=QuotaService(store, defaults),
         heartbeats=Heartbeats(store),
-        orphans=OrphanService(store, catalogue.providers),
+        orphans=OrphanService(store, catalogue.providers, conducting=catalogue.conducting),
         events=EventService(store),
         audit=AuditService(store),
         catalogue=catalogue,

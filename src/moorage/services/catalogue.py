@@ -10,7 +10,7 @@ from moorage.model.cluster import Cluster
 from moorage.model.errors import Conflict, Invalid
 from moorage.model.node import Flavor, NodeSpec
 from moorage.model.offer import Offer, OfferKind
-from moorage.model.ports import AnyDriver, HasRoom, NodeProvider
+from moorage.model.ports import AnyDriver, HasHome, HasRoom, NodeProvider
 from moorage.planning import healing
 from moorage.services import rules
 from moorage.services.access import require
@@ -38,6 +38,7 @@ class Catalogue:
     """Looks names up, and says which there are where one is unknown.
 
     `flavors` are those that every provider has; the first one is for whoever names none.
+    `conducting`: this process conducts as well, so that it knows how its machine is.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class Catalogue:
         providers: Mapping[str, NodeProvider],
         default_provider: str,
         kept: KeptOffers,
+        *,
+        conducting: bool = True,
     ) -> None:
+        self.conducting = conducting
         sizes = list(flavors)
         self._built_in = [offer for name in providers for offer in built_in(name, sizes)]
         self._drivers = drivers
@@ -79,8 +83,14 @@ class Catalogue:
         return Shelf(provider, [*self._built_in, *await self._kept.list()])
 
     async def room(self, before: Cluster | None, after: Cluster) -> None:
-        """Raises NoRoom where the provider knows that the nodes that are new will not fit."""
+        """Raises NoRoom where the provider knows that the nodes that are new will not fit.
+
+        A provider with a home knows of its own machine, and what is promised there while it
+        makes the nodes itself: an API alone doesn't ask it. The conductor does.
+        """
         where = self.provider(after.provider)
+        if isinstance(where, HasHome) and not self.conducting:
+            return
         if isinstance(where, HasRoom):
             there = {name for group in before.groups for name in group.nodes} if before else set()
             if new := [node for node in _nodes(after) if node.name not in there]:

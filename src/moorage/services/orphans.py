@@ -3,7 +3,8 @@
 Such a thing is left by a delete by force, and by a restore from a backup that is older
 than the cluster. Nothing of it is ever removed unless an admin says so. It is removed
 within the request: without a row there is nothing that the conductor could claim. To ask
-again is to go on.
+again is to go on. What is bound to a machine is removed there only, by the process that
+conducts there: to any other one it looks as if it were gone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from moorage.model.caller import Caller, Permission
 from moorage.model.errors import Conflict, MoorageError, NotFound, RetryLater
 from moorage.model.orphan import Abandoned, Orphan
-from moorage.model.ports import NodeProvider, Traces
+from moorage.model.ports import HasHome, NodeProvider, Traces
 from moorage.services.access import require
 from moorage.store import Store
 
@@ -25,11 +26,17 @@ REMOVE_SECONDS = 120.0
 
 
 class OrphanService:
-    """For admins. `providers`: those that are installed here, by name."""
+    """For admins. `providers`: those that are installed here, by name.
 
-    def __init__(self, store: Store, providers: Mapping[str, NodeProvider]) -> None:
+    `conducting`: this process conducts as well. Otherwise it leaves providers with a home alone.
+    """
+
+    def __init__(
+        self, store: Store, providers: Mapping[str, NodeProvider], *, conducting: bool = True
+    ) -> None:
         self._store = store
         self._providers = providers
+        self._conducting = conducting
 
     async def list(self, caller: Caller) -> builtins.list[Orphan]:
         """Those that were abandoned first, then those that nobody noted, each by uuid."""
@@ -42,15 +49,15 @@ class OrphanService:
         for name, owned in seen.items():
             for uuid in sorted((owned or frozenset()) - known - noted.keys()):
                 if traces := await self._traces(name, uuid):
-                    found.append(Orphan(uuid, name, traces))
+                    found.append(Orphan(uuid, name, traces, home=self._home(name)))
         return found
 
     async def remove(self, caller: Caller, uuid: str, *, forget: bool = False) -> None:
         """Have the providers take away what is there, then drop the record.
 
         `forget`: drop the record whatever is there, and touch nothing. Raises NotFound;
-        Conflict for a cluster that has its row, or whose provider is not installed here;
-        RetryLater with what could not be removed.
+        Conflict for a cluster that has its row, whose provider is not installed here, or that
+        is to be removed elsewhere; RetryLater with what could not be removed.
         """
         orphan = next((o for o in await self.list(caller) if o.uuid == uuid), None)
         if orphan is None:
@@ -71,6 +78,8 @@ class OrphanService:
                 f"No provider {orphan.provider!r} is installed here that could remove it: install "
                 "it, or remove by hand what is left and say that it is to be forgotten."
             )
+        if isinstance(provider, HasHome):
+            await self._refuse_elsewhere(orphan, provider.home)
         try:
             async with asyncio.timeout(REMOVE_SECONDS):
                 nodes = await provider.observe(orphan.uuid)
@@ -86,12 +95,41 @@ class OrphanService:
             names = ", ".join(node.name for node in left)
             raise RetryLater(f"Still there after their delete: {names}. Ask again.")
 
+    async def _refuse_elsewhere(self, orphan: Orphan, here: str) -> None:
+        """Raises Conflict where this process, at home `here`, is not the one to remove it."""
+        or_forget = "If that machine is gone for good, say that it is to be forgotten."
+        if orphan.home not in {"", here}:
+            raise Conflict(
+                f"It is on machine {_machine(orphan.home)}, and this is {_machine(here)}: ask the "
+                f"Moorage that runs there. {or_forget}"
+            )
+        if not self._conducting:
+            raise Conflict(
+                f"This process is an API alone, and what provider {orphan.provider} has on machine "
+                f"{_machine(here)} is its conductor's: ask a Moorage there that is both (`moorage "
+                f"serve` without --only). {or_forget}"
+            )
+        others = {home.name for home in await self._store.homes.list()} - {here}
+        if not orphan.home and not orphan.traces and others:
+            machines = ", ".join(sorted(_machine(home) for home in others))
+            raise Conflict(
+                "It was abandoned before Moorage noted where, and is not seen on "
+                f"{_machine(here)}; it may be on one of: {machines}. Look there, then say that "
+                "it is to be forgotten."
+            )
+
+    def _home(self, name: str) -> str:
+        """Of a provider; empty where it has none, or is not installed."""
+        provider = self._providers.get(name)
+        return provider.home if isinstance(provider, HasHome) else ""
+
     async def _of(self, left: Abandoned, seen: Mapping[str, frozenset[str] | None]) -> Orphan:
-        owned = seen.get(left.provider)
+        elsewhere = left.home not in {"", self._home(left.provider)}
+        owned = None if elsewhere else seen.get(left.provider)
         traces: tuple[str, ...] | None = None
         if owned is not None:
             traces = await self._traces(left.provider, left.uuid) if left.uuid in owned else ()
-        return Orphan(left.uuid, left.provider, traces, left)
+        return Orphan(left.uuid, left.provider, traces, left, left.home)
 
     async def _owned(self, name: str) -> frozenset[str] | None:
         """Whoever has something with this provider; None where it can't be asked."""
@@ -113,3 +151,7 @@ class OrphanService:
                 return tuple(await provider.traces(uuid))
         except (MoorageError, TimeoutError):
             return None
+
+
+def _machine(home: str) -> str:
+    return home.partition("/")[0]

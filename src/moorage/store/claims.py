@@ -11,7 +11,8 @@ holds; so the lease bounds how long a dead worker's cluster waits, and nothing e
 may write what it saw, and not its verdict on the way to it.
 
 A cluster whose nodes belong to one place has a home, the place where it was first taken,
-and only a worker of that place takes it (`settle`).
+and only a worker of that place takes it (`settle`). As long as nothing is made of it, a home
+without room for it may leave it to another one (`step_back`).
 
 `take` is one statement. On PostgreSQL its inner select skips rows that others hold
 locked (`FOR UPDATE SKIP LOCKED`); SQLite, with its one writer, leaves that clause out.
@@ -21,20 +22,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Float,
-    Row,
-    bindparam,
-    case,
-    func,
-    literal,
-    select,
-    union_all,
-)
+from sqlalchemy import Connection, Float, Row, bindparam, case, select
 
 from moorage.model.cluster import Cluster, ClusterStatus
 from moorage.model.event import Event
@@ -45,16 +36,27 @@ from moorage.store.clusters import ca_keys
 from moorage.store.engine import Database, Isolation
 from moorage.store.events import append
 from moorage.store.hints import Hints
+from moorage.store.homes import DESERTED_AFTER
+from moorage.store.queue import Queue
 from moorage.store.rows import cluster_of, group_values, seen_values, verdict_values
-from moorage.store.tables import Instant, clusters
+from moorage.store.tables import Instant, abandoned, clusters, homes
 from moorage.trust.seal import Seal, SealBroken
 
+STEPPED_BACK = 20.0
+"""Seconds for which whoever has stepped back from a cluster leaves it to others."""
 _OWN_ROW = Isolation.READ_COMMITTED
 """Every write here is guarded by the row that it locks, and by nothing else."""
 
 # The statements stand here, built once: building one costs more than running it.
 _HELD = (
-    select(clusters.c.token, clusters.c.lease_until, clusters.c.generation, clusters.c.status)
+    select(
+        clusters.c.token,
+        clusters.c.lease_until,
+        clusters.c.generation,
+        clusters.c.status,
+        clusters.c.home,
+        clusters.c.declined,
+    )
     .where(clusters.c.uuid == bindparam("claimed"))
     .with_for_update()
 )
@@ -102,47 +104,10 @@ _RECALL = (
     )
 )
 _BREAK = clusters.update().values(lease_until=None, lease_worker=None, due_at=_NOW)
-_FORGET_HOMES = clusters.update().where(clusters.c.home != "").values(home="")
-
-
-class _Queue:
-    """The statements by which rows of certain homes are found and taken.
-
-    Each home is looked at by itself, so that its first row is the first of the index.
-    """
-
-    def __init__(self, homes: Mapping[str, str]) -> None:
-        self.homes = sorted(set(homes.values())) or [""]
-        first = (
-            select(literal(home).label("home"), func.min(clusters.c.due_at).label("due_at")).where(
-                clusters.c.home == home
-            )
-            for home in sorted({"", *homes.values()})
-        )
-        self.first = union_all(*first)
-        """A row for each home: when its first row falls due."""
-        due = (
-            select(clusters.c.id)
-            .where(clusters.c.home == bindparam("at"), clusters.c.due_at <= bindparam("now"))
-            .order_by(clusters.c.due_at)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        taken: dict[str, Any] = {
-            "token": clusters.c.token + 1,
-            "due_at": bindparam("until"),
-            "lease_until": bindparam("until"),
-            "lease_worker": bindparam("worker"),
-        }
-        if homes:
-            moves_in = ((clusters.c.provider == provider, home) for provider, home in homes.items())
-            taken["home"] = case(*moves_in, else_=clusters.c.home)
-        self.take = (
-            clusters.update()
-            .where(clusters.c.id == due.scalar_subquery())
-            .values(taken)
-            .returning(clusters)
-        )
+_LIVING = select(homes.c.name).where(homes.c.seen_at >= bindparam("since", type_=Instant))
+_FORGET_HOMES = [
+    table.update().where(table.c.home != "").values(home="") for table in (clusters, abandoned)
+]
 
 
 class LostClaim(Exception):
@@ -171,7 +136,9 @@ class Claims:
         self._database = database
         self._seal = seal
         self._hints = hints
-        self._queue = _Queue({})
+        self._left: dict[str, float] = {}
+        """Clusters that this process has stepped back from: until when it takes none of them."""
+        self.settle({})
 
     def settle(self, homes: Mapping[str, str]) -> None:
         """Say where this process is: the home that each provider's clusters get here, by provider.
@@ -179,7 +146,7 @@ class Claims:
         It takes only clusters that are at home there or nowhere; such a cluster's home is
         where it is first taken. Without this, it takes those without a home, and gives none.
         """
-        self._queue = _Queue(homes)
+        self._queue, self._choosy = Queue(homes), Queue(homes, choosy=True)
 
     async def take(self, worker: str, lease: float) -> Claim | None:
         """Claim the row that is due longest; None where none is due and free."""
@@ -188,9 +155,10 @@ class Claims:
         first = await self._first()
         if first is None or first.due_at > now:
             return None
-        values = {"now": now, "until": now + lease, "worker": worker, "at": first.home}
+        queue, values = self._choice()
+        values |= {"now": now, "until": now + lease, "worker": worker, "at": first.home}
         row = await self._database.write(
-            lambda c: c.execute(self._queue.take, values).first(),
+            lambda c: c.execute(queue.take, values).first(),
             isolation=_OWN_ROW,
             durable=False,
         )
@@ -239,6 +207,8 @@ class Claims:
             }
             if current:
                 values |= verdict_values(cluster) | group_values(cluster)
+                if row.declined and not cluster.status.in_progress:
+                    values["declined"] = []  # the next time all are asked again
                 if row.status != cluster.status.value:
                     values["updated_at"] = Instant.now()
             ended = current and claim.keys is not None and claim.keys.rotation is not None
@@ -262,6 +232,43 @@ class Claims:
             connection.execute(_OURS, {**_names(claim), **end})
 
         await self._database.write(work, lambda _: self._hints.give(), isolation=_OWN_ROW)
+
+    async def step_back(self, claim: Claim, reason: str, events: Sequence[Event] = ()) -> bool:
+        """End the claim, and leave a cluster of which nothing is made to another home.
+
+        The row has no home then, and is due; `reason` is the status_reason of what is in progress.
+        Each home is asked once: False, and nothing is written, where no other one lives that
+        has not stepped back from it, or something else is wanted by now. Raises LostClaim.
+        """
+
+        def work(connection: Connection) -> bool:
+            row = _held(connection, claim)
+            if row.generation != claim.generation or row.home in {"", *row.declined}:
+                return False
+            alive = {"since": Instant.now() - DESERTED_AFTER}
+            living = set(connection.execute(_LIVING, alive).scalars())
+            if not living - {row.home, *row.declined, *self._queue.homes}:
+                return False
+            values: dict[str, Any] = {
+                **_names(claim),
+                "home": "",
+                "declined": [*row.declined, row.home],
+                "lease_until": None,
+                "lease_worker": None,
+                "due_at": time.time(),
+            }
+            if ClusterStatus(row.status).in_progress:
+                values["status_reason"] = reason
+            connection.execute(_OURS, values)
+            append(connection, claim.cluster.uuid, claim.cluster.project_id, events)
+            return True
+
+        def leave(stepped: bool) -> None:
+            if stepped:
+                self._left[claim.cluster.uuid] = time.monotonic() + STEPPED_BACK
+                self._hints.give()
+
+        return await self._database.write(work, leave, isolation=_OWN_ROW)
 
     async def hasten(self, uuid: str) -> bool:
         """Let the cluster's row fall due now. False where it is due already, claimed or gone."""
@@ -319,11 +326,11 @@ class Claims:
         await self._database.write(lambda c: _remove(c, claim, events), isolation=_OWN_ROW)
 
     async def abandon(self, claim: Claim, left: Abandoned, events: Sequence[Event] = ()) -> None:
-        """As `remove`, with a record of what may remain."""
+        """As `remove`, with a record of what may remain, and of the row's home."""
 
         def work(connection: Connection) -> None:
-            _remove(connection, claim, events)
-            note(connection, left)
+            home = _remove(connection, claim, events)
+            note(connection, replace(left, home=home))
 
         await self._database.write(work, isolation=_OWN_ROW)
 
@@ -331,7 +338,8 @@ class Claims:
         """End every claim, and forget all homes: for the start of the only process. How many."""
 
         def work(connection: Connection) -> int:
-            connection.execute(_FORGET_HOMES)
+            for forget in _FORGET_HOMES:
+                connection.execute(forget)
             held = _BREAK.where(clusters.c.lease_until.is_not(None))
             return connection.execute(held, {"now": time.time()}).rowcount
 
@@ -356,8 +364,17 @@ class Claims:
 
     async def _first(self) -> Row[Any] | None:
         """Which home's row falls due first, and when."""
-        rows = await self._database.read(lambda c: c.execute(self._queue.first).all())
+        queue, values = self._choice()
+        rows = await self._database.read(lambda c: c.execute(queue.first, values).all())
         return min((row for row in rows if row.due_at is not None), key=_due_at, default=None)
+
+    def _choice(self) -> tuple[Queue, dict[str, Any]]:
+        """Where to look, and what to leave out."""
+        if not self._left:
+            return self._queue, {}
+        now = time.monotonic()
+        self._left = {uuid: until for uuid, until in self._left.items() if until > now}
+        return (self._choosy, {"left": list(self._left)}) if self._left else (self._queue, {})
 
 
 def _due_at(row: Row[Any]) -> float:
@@ -368,19 +385,21 @@ def _names(claim: Claim) -> dict[str, Any]:
     return {"claimed": claim.cluster.uuid, "held": claim.token}
 
 
-def _held(connection: Connection, claim: Claim) -> Row[Any, Any, Any, Any]:
+def _held(connection: Connection, claim: Claim) -> Row[Any, Any, Any, Any, Any, Any]:
     row = connection.execute(_HELD, {"claimed": claim.cluster.uuid}).first()
     if row is None or row.token != claim.token or row.lease_until is None:
         raise _lost(claim)
     return row
 
 
-def _remove(connection: Connection, claim: Claim, events: Sequence[Event]) -> None:
+def _remove(connection: Connection, claim: Claim, events: Sequence[Event]) -> str:
+    """The home of the row that is gone now."""
     row = _held(connection, claim)
     if not ClusterStatus(row.status).deleting:
         raise ValueError(f"cluster {claim.cluster.uuid} is {row.status}: not to remove")
     connection.execute(clusters.delete().where(clusters.c.uuid == claim.cluster.uuid))
     append(connection, claim.cluster.uuid, claim.cluster.project_id, events)
+    return str(row.home)
 
 
 def _lost(claim: Claim) -> LostClaim:

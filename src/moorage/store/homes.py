@@ -4,24 +4,32 @@ A home is a machine and an install on it, `machine/install`. Its conductor says 
 seconds that it lives (`beat`); a home that was silent for DESERTED_AFTER has none. Its
 clusters can't be conducted elsewhere, since their nodes are there. So the others say so on
 its behalf: `speak_for_deserted` writes it into the clusters that are overdue there. What it
-writes, the next turn at home overwrites.
+writes, the next turn at home overwrites. And since nobody there can try to delete a cluster,
+`end_forced` gives those up that an admin had deleted by force.
 """
 
 from __future__ import annotations
 
+import builtins
 import datetime
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Text, Update, and_, case, cast, exists, literal, or_, select
 
 from moorage.model.cluster import ClusterStatus, HealthStatus
+from moorage.model.event import Event, EventKind
+from moorage.model.orphan import Abandoned, wanted_nodes
+from moorage.store.abandoned import note
 from moorage.store.engine import Database, Isolation
+from moorage.store.events import append
+from moorage.store.rows import cluster_of
 from moorage.store.tables import EPOCH, Instant, clusters, homes
 
 DESERTED_AFTER = datetime.timedelta(seconds=60)
 FORGOTTEN_AFTER = datetime.timedelta(days=1)
 """A deserted home without clusters."""
 _MARK = "has had no conductor since"
+_DELETING = [status.value for status in ClusterStatus if status.deleting]
 _TURNED = {status.value: f"{status.verb}_FAILED" for status in ClusterStatus if status.in_progress}
 
 
@@ -100,6 +108,38 @@ class Homes:
                     isolation=Isolation.READ_COMMITTED,
                 )
         return found
+
+    async def end_forced(self) -> builtins.list[Abandoned]:
+        """Let the rows of deserted homes go that an admin had deleted by force, with a record.
+
+        Only rows that are due: what is claimed is left to whoever holds it.
+        """
+        return await self._database.write(_end_forced, isolation=Isolation.READ_COMMITTED)
+
+
+def _end_forced(connection: Connection) -> list[Abandoned]:
+    now = Instant.now()
+    query = (
+        select(clusters, homes.c.seen_at.label("home_seen_at"))
+        .join(homes, homes.c.name == clusters.c.home)
+        .where(
+            homes.c.seen_at < now - DESERTED_AFTER,
+            clusters.c.due_at <= now.timestamp(),
+            clusters.c.forced_by.is_not(None),
+            clusters.c.status.in_(_DELETING),
+        )
+        .with_for_update(of=clusters, skip_locked=True)
+    )
+    ended = []
+    for row in connection.execute(query).all():
+        cluster, reason = cluster_of(row), str(Home(row.home, row.home_seen_at))
+        left = Abandoned.of(cluster, wanted_nodes(cluster), reason, now, home=row.home)
+        connection.execute(clusters.delete().where(clusters.c.uuid == cluster.uuid))
+        note(connection, left)
+        event = Event(EventKind.TURN, left.sentence, now, ok=False)
+        append(connection, cluster.uuid, cluster.project_id, [event])
+        ended.append(left)
+    return ended
 
 
 def _said_of(home: Home) -> Update:

@@ -128,9 +128,11 @@ clusters = Table(
     Column("coming_key", LargeBinary),
     # Claims: times in seconds since the epoch. A row without `lease_until` is free; while it
     # is claimed it falls due when its lease ends. `home`: the one place where it can be
-    # conducted; empty where that is anywhere, or not yet said.
+    # conducted; empty where that is anywhere, or not yet said. `declined`: the homes that had
+    # no room for it since its create was last decided.
     Column("generation", Integer, nullable=False),
     Column("home", String(255), nullable=False, server_default=""),
+    Column("declined", JSON, nullable=False, server_default="[]"),
     Column("due_at", Float, nullable=False),
     Column("lease_until", Float),
     Column("lease_worker", String(255)),
@@ -210,6 +212,7 @@ abandoned = Table(
     Column("reason", Text, nullable=False),
     Column("forced_by", String(255), nullable=False),
     Column("at", Instant, nullable=False),
+    Column("home", String(255), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 

@@ -26,6 +26,7 @@ LEFT = Abandoned(
 SHOWN = {
     "uuid": LEFT.uuid,
     "provider": "cloud",
+    "home": None,
     "traces": None,
     "name": "one",
     "project_id": "ours",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from moorage.cli.failure import Code
 from tests.unit.cli.conftest import StubCloud, error, text
 
 Run = Callable[..., int]
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"uuid": "5f0c", "name": "fleet", "project_id": "p", "provider": "local", "reason": "busy"}
     | {"abandoned_at": "2026-01-31T12:00:00.000+00:00", "traces": []},
     {"uuid": "77aa", "name": None, "project_id": None, "provider": "cloud", "reason": None}
@@ -38,6 +39,14 @@ def test_list(cloud: StubCloud, moorage: Run, capsys: pytest.CaptureFixture[str]
     assert text(capsys.readouterr().out) == LISTED
     assert moorage("orphan", "list", "-o", "json") == Code.OK
     assert json.loads(capsys.readouterr().out) == ROWS
+
+
+def test_what_is_on_another_machine_is_said_so(
+    cloud: StubCloud, moorage: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.will("GET /v1/orphans", (200, {"orphans": [{**ROWS[2], "home": "burned/inst"}]}))
+    assert moorage("orphan", "list") == Code.OK
+    assert "to be asked at burned/inst" in capsys.readouterr().out
 
 
 def test_remove(cloud: StubCloud, moorage: Run, capsys: pytest.CaptureFixture[str]) -> None:

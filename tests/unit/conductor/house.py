@@ -67,6 +67,11 @@ class Chronicle:
         await self._tell()
         return current
 
+    async def step_back(self, claim: Claim, reason: str, events: Sequence[Event] = ()) -> bool:
+        stepped = bool(await self._claims.step_back(claim, reason, events))
+        await self._tell()
+        return stepped
+
     async def note(self, claim: Claim, cluster: Cluster, events: Sequence[Event] = ()) -> None:
         await self._claims.note(claim, cluster, events)
         await self._tell()

@@ -11,9 +11,11 @@ import pytest
 
 from moorage.conductor import loop
 from moorage.conductor.world import utc_now
+from moorage.model.errors import NotFound
 from moorage.providers.fake import FakeProvider, Hangs
+from moorage.services import wishes
 from moorage.store import Store, claims, clusters
-from tests.unit.conductor.house import House
+from tests.unit.conductor.house import LIMITS, House
 
 
 @pytest.fixture
@@ -109,15 +111,20 @@ async def test_a_lease_left_by_a_clock_that_was_ahead_ends(
         await house.until_status(cluster.uuid, "CREATE_COMPLETE")
 
 
+async def desert(store: Store) -> None:
+    """Nobody has heard of any conductor for long."""
+    await store.homes._database.write(
+        lambda connection: connection.exec_driver_sql("UPDATE homes SET seen_at = 0")
+    )
+
+
 async def test_a_conductor_speaks_for_clusters_whose_machine_has_none(store: Store) -> None:
     house = House(store, AtHome())
     cluster = await house.add()
     async with house.conducted(alone=False, home="here/one"):
         await house.until_status(cluster.uuid, "CREATE_COMPLETE")
     await house.wish(cluster.uuid, "UPDATE_IN_PROGRESS", workers=3)
-    await store.homes._database.write(
-        lambda connection: connection.exec_driver_sql("UPDATE homes SET seen_at = 0")
-    )
+    await desert(store)
     elsewhere = House(store, FakeProvider())
     async with elsewhere.conducted(alone=False, home="there/one"):
         while "no conductor" not in ((await house.get(cluster.uuid)).status_reason or ""):
@@ -131,3 +138,23 @@ async def test_a_conductor_speaks_for_clusters_whose_machine_has_none(store: Sto
         shown = await house.until_status(cluster.uuid, "UPDATE_COMPLETE")
     assert shown.node_count == 3
     assert shown.health.reasons == {}
+
+
+async def test_a_delete_by_force_ends_though_its_machine_is_burned(store: Store) -> None:
+    house = House(store, AtHome())
+    cluster = await house.add()
+    async with house.conducted(alone=False, home="here/one"):
+        await house.until_status(cluster.uuid, "CREATE_COMPLETE")
+    await desert(store)
+    await house.wish(cluster.uuid, "DELETE_IN_PROGRESS")
+    await store.clusters.want(cluster.uuid, lambda c: wishes.deleted(c, "root"), LIMITS, by="root")
+    elsewhere = House(store, FakeProvider())
+    async with elsewhere.conducted(alone=False, home="there/one"):
+        async with asyncio.timeout(5):
+            while not (left := await store.abandoned.list()):
+                await store.hints.wait(0.02)
+    assert elsewhere.chronicle.takes == []
+    assert [(one.uuid, one.home) for one in left] == [(cluster.uuid, "here/one")]
+    assert all(node.address for node in left[0].nodes), "as the row had them"
+    with pytest.raises(NotFound):
+        await house.get(cluster.uuid)

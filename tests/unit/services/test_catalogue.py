@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
-from moorage.model.errors import Conflict, Forbidden, Invalid, NotFound
-from moorage.services import NewCluster, NewOffer, NewSize, NewTemplate
-from tests.unit.services.conftest import ADMIN, NOBODY, OUR_READER, OURS, House, caller
+from moorage.model.errors import Conflict, Forbidden, Invalid, NoRoom, NotFound
+from moorage.services import Catalogue, NewCluster, NewOffer, NewSize, NewTemplate, open_services
+from tests.unit.services.conftest import (
+    ADMIN,
+    NOBODY,
+    OUR_READER,
+    OURS,
+    TINY,
+    House,
+    PaperDriver,
+    SmallProvider,
+    caller,
+)
 
 HUGE = NewOffer("flavor", "huge", detail={"vcpus": 8, "memory_mib": 9000, "disk_gib": "9"})
 
@@ -123,6 +133,42 @@ async def test_lists_are_by_kind_and_provider(house: House) -> None:
         assert caught.value.field == field
     with pytest.raises(Invalid, match="provider local has: host"):
         await house.templates.create(OURS, NewTemplate("swarm", "t", options={"image_id": "other"}))
+
+
+class BoundProvider(SmallProvider):
+    home = "api-host/one"
+
+
+@pytest.mark.parametrize(
+    ("provider", "conducting", "refused"),
+    [
+        (BoundProvider(), False, False),
+        (BoundProvider(), True, True),
+        (SmallProvider(), False, True),
+    ],
+)
+async def test_an_api_alone_asks_no_machine_for_room(
+    house: House, provider: SmallProvider, conducting: bool, refused: bool
+) -> None:
+    """It would be told of its own machine, or of what was promised when it started."""
+    catalogue = Catalogue(
+        [TINY],
+        {"swarm": PaperDriver()},
+        {"small": provider},
+        "small",
+        house.store.offers,
+        conducting=conducting,
+    )
+    services = open_services(house.store, catalogue, {})
+    provider.left = 0
+    await services.templates.create(OURS, NewTemplate("swarm", "t", flavor_id="tiny"))
+    asked = services.clusters.create(OURS, NewCluster("t", "one", master_flavor_id="tiny"))
+    if refused:
+        with pytest.raises(NoRoom):
+            await asked
+    else:
+        assert (await asked).status == "CREATE_IN_PROGRESS"
+        assert provider.asked == []
 
 
 async def test_labels_without_effect_are_kept_and_reported(house: House) -> None:

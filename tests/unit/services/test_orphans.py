@@ -59,6 +59,12 @@ async def abandon(house: House, cluster: Cluster, **changes: Any) -> Abandoned:
     )
     left = dataclasses.replace(left, **changes)
     await house.store.claims.abandon(claim, left)
+    if left.home:  # as the row of a cluster that was taken there has it
+        await house.store.abandoned._database.write(
+            lambda connection: connection.exec_driver_sql(
+                f"UPDATE abandoned SET home = '{left.home}'"
+            )
+        )
     return left
 
 
@@ -190,3 +196,80 @@ async def test_a_provider_that_is_gone_or_silent(house: House, cluster: Cluster)
             await orphans.remove(ADMIN, left.uuid)
     await service(house).remove(ADMIN, left.uuid, forget=True)
     assert await service(house).list(ADMIN) == []
+
+
+class Bound(FakeProvider):
+    def __init__(self, home: str) -> None:
+        super().__init__()
+        self.home = home
+
+
+async def test_what_is_on_another_machine_is_removed_there(house: House, cluster: Cluster) -> None:
+    """Here its provider sees nothing of it, which doesn't mean that it is gone."""
+    left = await abandon(house, cluster, home="there/one")
+    here, there = Bound("here/one"), Bound("there/one")
+    there.make(spec(left.uuid))
+    (orphan,) = await service(house, here).list(ADMIN)
+    assert (orphan.home, orphan.traces) == ("there/one", None)
+    with pytest.raises(Conflict, match="on machine there, and this is here"):
+        await service(house, here).remove(ADMIN, left.uuid)
+    assert await house.store.abandoned.list() == [left]
+    assert there.owners() == {left.uuid}
+    (orphan,) = await service(house, there).list(ADMIN)
+    assert orphan.traces == ("node master-0: running",)
+    await service(house, there).remove(ADMIN, left.uuid)
+    assert there.owners() == set()
+    assert await house.store.abandoned.list() == []
+
+
+async def test_what_burned_with_its_machine_is_forgotten_anywhere(
+    house: House, cluster: Cluster
+) -> None:
+    left = await abandon(house, cluster, home="burned/one")
+    await service(house, Bound("here/one")).remove(ADMIN, left.uuid, forget=True)
+    assert await house.store.abandoned.list() == []
+
+
+async def test_an_api_alone_leaves_what_is_its_conductors(house: House, cluster: Cluster) -> None:
+    """Beside the conductor it would change its nodes, and its rules, behind its back."""
+    left = await abandon(house, cluster, home="here/one")
+    provider = Bound("here/one")
+    for uuid_ in (left.uuid, LONE):
+        provider.make(spec(uuid_))
+    alone = OrphanService(house.store, {"fake": provider}, conducting=False)
+    for uuid_ in (left.uuid, LONE):
+        with pytest.raises(Conflict, match="an API alone"):
+            await alone.remove(ADMIN, uuid_)
+    assert provider.owners() == {left.uuid, LONE}
+    assert await house.store.abandoned.list() == [left]
+    assert {orphan.home for orphan in await alone.list(ADMIN)} == {"here/one"}
+
+
+async def test_an_api_alone_removes_what_is_nowhere_at_home(house: House, cluster: Cluster) -> None:
+    left = await abandon(house, cluster)
+    provider = FakeProvider()
+    provider.make(spec(left.uuid))
+    alone = OrphanService(house.store, {"fake": provider}, conducting=False)
+    await alone.remove(ADMIN, left.uuid)
+    assert provider.owners() == set()
+
+
+async def test_a_record_of_before_homes_were_noted(house: House, cluster: Cluster) -> None:
+    """Where there are several machines, to see nothing of it here proves nothing."""
+    left = await abandon(house, cluster)
+    here = Bound("here/one")
+    await house.store.homes.beat("here/one")
+    await house.store.homes.beat("there/one")
+    with pytest.raises(Conflict, match="may be on one of: there"):
+        await service(house, here).remove(ADMIN, left.uuid)
+    here.make(spec(left.uuid))
+    await service(house, here).remove(ADMIN, left.uuid)
+    assert await house.store.abandoned.list() == []
+
+
+async def test_a_record_of_the_only_machine_goes_when_nothing_is_left(
+    house: House, cluster: Cluster
+) -> None:
+    left = await abandon(house, cluster)
+    await service(house, Bound("here/one")).remove(ADMIN, left.uuid)
+    assert await house.store.abandoned.list() == []

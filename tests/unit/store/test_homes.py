@@ -9,7 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from moorage.model.cluster import Cluster, ClusterStatus, HealthStatus
+from moorage.model.errors import NotFound
+from moorage.model.orphan import Abandoned
+from moorage.model.page import Page
 from moorage.model.template import ClusterTemplate
+from moorage.services import wishes
 from moorage.store import EVERYTHING, Claim, LostClaim, Store
 from moorage.store.tables import Instant
 from tests.unit.store.conftest import a_cluster, added, wanted
@@ -154,6 +158,69 @@ async def test_what_is_asked_of_a_deserted_home_does_not_hang_in_silence(
     shown = await store.clusters.get(cluster.uuid, EVERYTHING)
     assert shown.status == status.replace("IN_PROGRESS", "FAILED")
     assert await store.homes.speak_for_deserted() == 0
+
+
+async def forced(store: Store, uuid: str) -> None:
+    await wanted(store, uuid, lambda c: wishes.deleted(c, "root"))
+
+
+async def test_a_delete_by_force_at_a_deserted_home_ends_with_a_record(
+    store: Store, cluster: Cluster, deserted: None
+) -> None:
+    await forced(store, cluster.uuid)
+    (left,) = await store.homes.end_forced()
+    with pytest.raises(NotFound):
+        await store.clusters.get(cluster.uuid, EVERYTHING)
+    assert await store.abandoned.list() == [left]
+    assert (left.uuid, left.home, left.forced_by) == (cluster.uuid, "here/one", "root")
+    assert left.reason.startswith("its machine here has had no conductor since")
+    assert {(n.name, n.state) for n in left.nodes} == {
+        ("master-0", "unknown"),
+        ("worker-0", "unknown"),
+        ("worker-1", "unknown"),
+    }
+    story = await store.events.list(cluster.uuid, EVERYTHING, Page())
+    assert story[-1].what.startswith("abandoned: may remain with local: master-0, worker-0")
+    assert not story[-1].ok
+    assert set((await store.quotas.used("ours")).values()) == {0}
+    assert await store.homes.end_forced() == []
+
+
+async def test_one_that_failed_at_its_deadline_ends_as_well(
+    store: Store, cluster: Cluster, deserted: None
+) -> None:
+    await wanted(store, cluster.uuid, wishes.deleted)
+    await wanted(store, cluster.uuid, lambda c: dataclasses.replace(c, deadline=Instant.now()))
+    await store.homes.speak_for_deserted()
+    assert (await store.clusters.get(cluster.uuid, EVERYTHING)).status == "DELETE_FAILED"
+    assert await store.homes.end_forced() == [], "nobody forced it"
+    await forced(store, cluster.uuid)
+    assert len(await store.homes.end_forced()) == 1
+
+
+async def test_what_is_forced_where_somebody_lives_is_tried_there(
+    store: Store, cluster: Cluster, deserted: None
+) -> None:
+    await forced(store, cluster.uuid)
+    await taken(store)
+    assert await store.homes.end_forced() == [], "it is claimed"
+    await store.claims.break_of("w")
+    await store.homes.beat("here/one")
+    assert await store.homes.end_forced() == []
+    assert (await taken(store)).cluster.forced_by == "root"
+
+
+async def test_what_a_conductor_gives_up_has_its_home_in_the_record(
+    store: Store, cluster: Cluster, deserted: None
+) -> None:
+    """Until one process is all that there is, which has everything."""
+    await forced(store, cluster.uuid)
+    claim = await taken(store)
+    record = Abandoned.of(claim.cluster, (), "busy", Instant.now())
+    await store.claims.abandon(claim, record)
+    assert await store.abandoned.list() == [dataclasses.replace(record, home="here/one")]
+    await store.claims.break_all()
+    assert await store.abandoned.list() == [record]
 
 
 async def test_a_living_home_speaks_for_itself(

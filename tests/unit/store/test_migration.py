@@ -334,3 +334,29 @@ async def test_claims_of_before_end_with_their_lease(empty_url: str, seal: Seal)
     web, old_web = (await inside(empty_url, rows_of))[0], before_rows[0]
     assert web == old_web | {"due_at": 4e9}
     await opened(empty_url, seal)
+
+
+async def test_records_of_what_was_abandoned_outlive_the_way_up_and_down(
+    old_url: str, seal: Seal
+) -> None:
+    """0008: before it, nobody knew on which machine it is."""
+    await inside(old_url, moved("0007"))
+    before = await inside(old_url, layout)
+
+    def with_a_record(connection: Connection) -> None:
+        table = sa.Table("abandoned", sa.MetaData(), autoload_with=connection)
+        who = {"uuid": WEB, "name": "web", "project_id": "ours", "user_id": "u", "coe": "swarm"}
+        what = {"provider": "local", "nodes": [], "traces": ["slot 7"], "reason": "busy"}
+        connection.execute(table.insert().values(at=AT, forced_by="root", **who, **what))
+
+    at_home = sa.text("UPDATE abandoned SET home = 'here/one'")
+    await inside(old_url, with_a_record)
+    for _ in range(2):
+        store = await Store.open(old_url, seal)
+        (left,) = await store.abandoned.list()
+        await store.close()
+        assert (left.uuid, left.traces, left.home) == (WEB, ("slot 7",), "")
+        await inside(old_url, lambda c: c.execute(at_home))
+        await inside(old_url, moved("0007"))
+        assert await inside(old_url, layout) == before
+        await refuse_numbers_given_twice(old_url)

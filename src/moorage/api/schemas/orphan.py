@@ -22,12 +22,15 @@ class LeftNodeBody(TypedDict):
 class OrphanBody(TypedDict):
     """What may remain of a cluster that has no row.
 
-    `traces`: what its provider sees now; null where it can't be asked. Those that were not
-    abandoned, but came to light otherwise, have no name, owner, nodes or reason.
+    `traces`: what its provider sees now; null where it can't be asked, or not from here.
+    `home`: the place where it is, and where alone it can be removed, as `machine/install`; null
+    where it is not bound to one. Those that were not abandoned, but came to light otherwise,
+    have no name, owner, nodes or reason.
     """
 
     uuid: str
     provider: str
+    home: str | None
     traces: list[str] | None
     name: str | None
     project_id: str | None
@@ -59,6 +62,7 @@ def orphan_body(orphan: Orphan) -> OrphanBody:
     return {
         "uuid": orphan.uuid,
         "provider": orphan.provider,
+        "home": orphan.home or None,
         "traces": None if orphan.traces is None else list(orphan.traces),
         "name": left.name if left else None,
         "project_id": left.project_id if left else None,
