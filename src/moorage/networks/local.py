@@ -21,6 +21,7 @@ from moorage.clients import nft
 from moorage.networks import forwarding, links, rules
 from moorage.networks.layout import Segment, alias
 from moorage.networks.rules import Seen
+from moorage.threads import to_its_end
 
 _INSTALL = re.compile(r"[a-z0-9]{1,12}")
 
@@ -66,27 +67,27 @@ class LocalNetwork:
     async def open(self, owner: str, slot: int) -> None:
         """Raises Refused where a link of another install has the slot's name."""
         segment = self._segment(slot)
-        await asyncio.to_thread(links.refuse_strangers, segment, self._install)
-        uplinks = await asyncio.to_thread(links.uplinks)
+        await to_its_end(links.refuse_strangers, segment, self._install)
+        uplinks = await to_its_end(links.uplinks)
         async with self._table:
             seen = await self._seen()
             await nft.apply(rules.opened(self._install, uplinks.names, segment, seen))
         mark = alias(self._install, owner)
-        await asyncio.to_thread(links.make_bridge, segment, self._install, mark, uplinks.mtu)
+        await to_its_end(links.make_bridge, segment, self._install, mark, uplinks.mtu)
         self._mtu[slot] = uplinks.mtu
-        await asyncio.to_thread(forwarding.allow, self._memory)
+        await to_its_end(forwarding.allow, self._memory)
 
     async def attach(self, owner: str, slot: int, node: str, index: int, pid: int) -> None:
         """Needs an open segment. Raises RetryLater where the process has ended."""
         mark = alias(self._install, owner, node)
-        mtu = self._mtu.get(slot) or (await asyncio.to_thread(links.uplinks)).mtu
-        await asyncio.to_thread(links.attach, self._segment(slot), index, mark, mtu, pid)
+        mtu = self._mtu.get(slot) or (await to_its_end(links.uplinks)).mtu
+        await to_its_end(links.attach, self._segment(slot), index, mark, mtu, pid)
 
     def attached(self, slot: int, index: int) -> bool:
         return links.carries(self._segment(slot), index)
 
     async def detach(self, slot: int, index: int) -> None:
-        await asyncio.to_thread(links.detach, self._segment(slot), index)
+        await to_its_end(links.detach, self._segment(slot), index)
 
     async def publish(self, slot: int, address: str, port: int) -> None:
         """Needs an open segment. Nodes can't use the port, their own cluster's included."""
@@ -100,14 +101,14 @@ class LocalNetwork:
     async def close(self, slot: int) -> None:
         segment = self._segment(slot)
         self._mtu.pop(slot, None)
-        await asyncio.to_thread(links.remove, segment, self._install)
+        await to_its_end(links.remove, segment, self._install)
         async with self._table:
             await nft.apply(rules.closed(self._install, segment, await self._seen()))
-        await asyncio.to_thread(forwarding.release, self._memory)
+        await to_its_end(forwarding.release, self._memory)
 
     async def leftovers(self) -> list[str]:
         """What of this install is on the machine now, e.g. `link mrg7`, `table inet moorage_x`."""
-        marked = await asyncio.to_thread(links.listed)
+        marked = await to_its_end(links.listed)
         mine = alias(self._install).split()
         found = [
             f"link {name}" for name, mark in sorted(marked.items()) if mark.split()[:2] == mine

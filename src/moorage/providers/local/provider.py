@@ -31,6 +31,7 @@ from moorage.providers.local.place import Marks, Place, Places, promised_mib
 from moorage.providers.local.runtime import Init, Runc
 from moorage.providers.local.slots import Slots, subid
 from moorage.providers.local.watch import Watch
+from moorage.threads import to_its_end
 
 NODES_A_CLUSTER = 253
 SPARE_DISK = 1 << 30
@@ -158,7 +159,7 @@ class LocalProvider:
                 self._opened.discard(owner)
                 await self._network.close(slot)
                 self._slots.release(slot, home)
-            await asyncio.to_thread(remains.forget, self._runc.root, owner)
+            await to_its_end(remains.forget, self._runc.root, owner)
             with contextlib.suppress(OSError):
                 home.rmdir()
 
@@ -214,7 +215,7 @@ class LocalProvider:
         group = await self._end(place)  # what a reboot or a crash left of it
         if not place.root.exists():
             await trees.remove(place.draft)
-        await asyncio.to_thread(bundle.lay_root, place, spec, marks, bundle.resolvers())
+        await to_its_end(bundle.lay_root, place, spec, marks, bundle.resolvers())
         async with userns.lent(place.userns, subid(marks.slot)):
             init = await self._runc.create(place.container, place.directory)
         cgroups.hand_over(group, subid(marks.slot))
