@@ -16,7 +16,7 @@ Command = dict[str, Any]
 Listed = dict[str, Any]
 """One listed object, e.g. `{"chain": {…}}`."""
 
-PATIENCE = 30.0
+PATIENCE = 10.0
 """Seconds for one call. Whoever is cancelled meanwhile waits for its end as well."""
 _ABSENT = "No such file or directory"
 
