@@ -349,7 +349,7 @@ OPERATIONS = (
     Killed(
         create,
         "clusters.add claims.take provider.observe driver.observe provider.room_for"
-        " provider.ensure network.open network.attach network.publish host.run"
+        " provider.ensure network.open network.attach network.trouble network.publish host.run"
         " driver.start-engine driver.init-swarm driver.join driver.label-node claims.apply",
     ),
     Killed(

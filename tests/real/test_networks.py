@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -357,6 +358,126 @@ async def test_what_is_half_there_is_made_whole_and_what_is_whole_is_kept(bed: B
     await bed.one.attach(OWNERS[A], A, "node-0", 0, again.pid)
     assert mate.reaches(bed.one.address(A, 0), NODE_PORT)
     assert "eth0" not in node.sh("ip -o link")
+
+
+async def _told(network: LocalNetwork, slot: int, port: int | None = NODE_PORT) -> str:
+    """What is lost, by a look of its own: the last one may be a second old."""
+    network._looked = None
+    return await network.trouble(slot, port)
+
+
+LOST = {
+    "delete table inet moorage_one": "the packet filter lost its rules",
+    "flush table inet moorage_one": "the packet filter lost its rules",
+    "flush ruleset": "the packet filter lost its rules",  # of this test's own namespace
+    "flush chain inet moorage_one input": "not all of its rules",
+    "flush set inet moorage_one bridges": "lost its cluster's rules",
+    "flush set inet moorage_one sources": "lost its cluster's rules",
+    "flush set inet moorage_one nets": "lost its cluster's rules",
+    "flush map inet moorage_one ports": "its published port leads nowhere",
+    "flush map inet moorage_one hosts": "its published port leads nowhere",
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+async def test_guards_that_others_took_away_are_told_and_made_again(bed: Bed, how: str) -> None:
+    """Isolation, NAT and published ports, as they were, with no node's link touched."""
+    first, stranger = await bed.node(A, 0), await bed.node(B, 0)
+    bed.machine.listen(HOST_PORT)
+    bed.machine.outside.listen(443)
+    for slot in (A, B):
+        await bed.one.publish(slot, bed.one.address(slot, 0), NODE_PORT)
+        assert await _told(bed.one, slot) == ""
+    links = sh("ip -o link | sed s/.*qlen.*//")
+
+    sh(f"nft {how}")
+    if LOST[how] == "the packet filter lost its rules":
+        assert stranger.reaches(bed.one.address(A, 0), NODE_PORT), "this is what is to be seen"
+        assert stranger.reaches("10.128.7.1", HOST_PORT)
+    for slot in (A, B):
+        assert LOST[how] in await _told(bed.one, slot)
+
+    await bed.one.open(OWNERS[A], A)
+    assert "rules" not in await _told(bed.one, B) or "set" in how, "one guards all"
+    await bed.one.open(OWNERS[B], B)
+    for slot in (A, B):
+        await bed.one.publish(slot, bed.one.address(slot, 0), NODE_PORT)
+        assert await _told(bed.one, slot) == ""
+    assert first.reaches(OUTSIDE, 443)
+    assert bed.machine.outside.reaches(PUBLIC, 20480 + A)
+    assert bed.machine.outside.reaches(PUBLIC, 20480 + B)
+    assert none_of(
+        lambda: first.reaches(bed.one.address(B, 0), NODE_PORT),
+        lambda: stranger.reaches(bed.one.address(A, 0), NODE_PORT),
+        lambda: first.reaches("10.128.7.1", HOST_PORT),
+        lambda: stranger.reaches(PUBLIC, HOST_PORT),
+        lambda: bed.machine.outside.reaches(bed.one.address(A, 0), NODE_PORT),
+    )
+    assert sh("ip -o link | sed s/.*qlen.*//") == links
+    await bed.one.close(A)
+    await bed.one.close(B)
+    assert await bed.one.leftovers() == []
+
+
+async def test_what_lost_its_table_is_not_published_and_can_be_closed(bed: Bed) -> None:
+    before = bed.state()
+    await bed.node(A, 0)
+    await bed.node(B, 0)
+    sh("nft delete table inet moorage_one")
+    with pytest.raises(RetryLater, match="lost"):
+        await bed.one.publish(A, bed.one.address(A, 0), NODE_PORT)
+    await bed.one.close(A)
+    await bed.one.open(OWNERS[B], B)
+    sh("nft flush set inet moorage_one same")
+    await bed.one.close(B)
+    assert bed.state() == before
+
+
+async def test_what_others_wrote_into_our_table_is_a_finding_and_no_failure(bed: Bed) -> None:
+    await bed.node(A, 0)
+    sh("nft add element inet moorage_one bridges { eth9 comment hello }")
+    assert "can't be asked" in await _told(bed.one, A)
+
+
+@pytest.mark.parametrize("how", ["iptables-nft -D FORWARD 1", "sysctl -qw net.ipv4.ip_forward=0"])
+async def test_what_all_installs_share_is_told_and_made_again(bed: Bed, how: str) -> None:
+    sh("iptables-nft -P FORWARD DROP")
+    node = await bed.node(A, 0)
+    bed.machine.outside.listen(443)
+    assert await _told(bed.one, A, None) == ""
+    sh(how)
+    assert "forward" in (await _told(bed.one, A, None)).lower()
+    await bed.one.open(OWNERS[A], A)
+    assert await _told(bed.one, A, None) == ""
+    assert node.reaches(OUTSIDE, 443)
+
+
+async def test_many_looks_are_one_listing(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    listing = nft.table
+
+    async def table(family: str, name: str) -> list[nft.Listed] | None:
+        asked.append(name)
+        return await listing(family, name)
+
+    monkeypatch.setattr(nft, "table", table)
+    began = time.monotonic()
+    await asyncio.gather(*(bed.one.trouble(slot, NODE_PORT) for slot in range(1000)))
+    assert len(asked) <= 1 + time.monotonic() - began
+    await bed.node(A, 0)
+    assert await bed.one.trouble(A, None) == "", "what we do ourselves is seen at once"
+
+
+async def test_a_packet_filter_that_cannot_be_asked_is_a_finding_and_no_failure(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks, and deletes with them, must not fail of it."""
+
+    async def table(family: str, name: str) -> list[nft.Listed] | None:
+        raise nft.NftError("Operation not permitted")
+
+    monkeypatch.setattr(nft, "table", table)
+    assert "can't be asked: Operation not" in await bed.one.trouble(A, None)
 
 
 async def test_a_slot_that_a_cluster_left_half_serves_the_next(bed: Bed) -> None:

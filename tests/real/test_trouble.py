@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -171,6 +172,69 @@ def test_a_node_that_loses_its_network(
     )
     healed(tenant, cluster)
     assert Node(install, cluster, "worker-1").pid() == before, "it went on running"
+
+
+REACHES = """
+import socket, sys
+try: socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)
+except OSError: sys.exit("no way")
+"""
+
+
+def reaches(node: Node, address: str, port: int) -> bool:
+    argv = [*node.runc, "exec", node.container, "python3", "-c", REACHES, address, str(port)]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("also_stopped", [False, True])
+def test_the_packet_filter_is_flushed(
+    install: Install, tenant: Tenant, cluster: str, also_stopped: bool
+) -> None:
+    """As by a reload of Debian's nftables.service, but of our own table only."""
+    other = tenant.create(
+        "other", template=tenant.make_template(f"other-{also_stopped}"), workers=0
+    )
+    tenant.until_complete(other)
+    nodes = {name: Node(install, cluster, name) for name in ("master-0", "worker-0", "worker-1")}
+    before = {name: node.pid() for name, node in nodes.items()}
+    provider = local_provider(install.settings)
+    (stranger,) = asyncio.run(provider.observe(other))
+    gateway = str(stranger.address).rpartition(".")[0] + ".1"
+    published = tenant.cluster(cluster)["api_address"].rpartition(":")[2]
+    ways = [(str(stranger.address), 2376)]
+    with socket.create_server(("0.0.0.0", 0)) as machine:
+        ways.append((gateway, machine.getsockname()[1]))
+        assert not any(reaches(nodes["worker-0"], *way) for way in ways)
+
+        table = f"moorage_{install_id(install.state)}"
+        subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+        if also_stopped:
+            os.kill(before["master-0"], 9)
+        assert "the packet filter lost its rules" in seen(
+            tenant, cluster, "worker-0", "packet filter", within=10
+        )
+        healed(tenant, cluster)
+        healed(tenant, other)
+        assert not any(reaches(nodes["worker-0"], *way) for way in ways)
+    assert reaches(nodes["worker-0"], str(_address(install, cluster, "master-0")), 2376)
+    with socket.create_connection((_host(tenant, cluster), int(published)), 5):
+        pass
+    after = {name: node.pid() for name, node in nodes.items()}
+    if also_stopped:
+        assert after.pop("master-0") != before.pop("master-0"), "it could be started again"
+    assert after == before, "what ran went on running"
+    assert tenant.ask("DELETE", f"/clusters/{other}").status == 204
+    tenant.until_gone(other)
+
+
+def _address(install: Install, cluster: str, name: str) -> str | None:
+    nodes = asyncio.run(local_provider(install.settings).observe(cluster))
+    return next(node.address for node in nodes if node.name == name)
+
+
+def _host(tenant: Tenant, cluster: str) -> str:
+    address: str = tenant.cluster(cluster)["api_address"]
+    return address.removeprefix("tcp://").rpartition(":")[0]
 
 
 GARBAGE = """

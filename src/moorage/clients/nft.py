@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from moorage.model.errors import Refused
+from moorage.model.errors import Refused, RetryLater
+from moorage.threads import to_its_end
 
 Command = dict[str, Any]
 """One command of libnftables-json(5), e.g. `{"add": {"table": {…}}}`."""
 Listed = dict[str, Any]
 """One listed object, e.g. `{"chain": {…}}`."""
 
+PATIENCE = 10.0
+"""Seconds for one call. Whoever is cancelled meanwhile waits for its end as well."""
 _ABSENT = "No such file or directory"
 
 
@@ -47,14 +49,17 @@ async def _run(options: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, 
     # In a thread, because asyncio gives a child a socket as its stdin, and nft opens
     # /dev/stdin by name, which the kernel refuses for a socket.
     try:
-        done = await asyncio.to_thread(
+        done = await to_its_end(
             subprocess.run,
             ["nft", *options],
             input=stdin,
             capture_output=True,
             check=False,
+            timeout=PATIENCE,
             env={**os.environ, "LC_ALL": "C"},  # _ABSENT is its English text
         )
     except FileNotFoundError:
         raise Refused("this machine has no nft: apt-get install nftables") from None
+    except subprocess.TimeoutExpired:
+        raise RetryLater(f"nft did not end within {PATIENCE:g} s") from None
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")

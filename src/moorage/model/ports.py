@@ -206,10 +206,21 @@ class NodeNetwork(Protocol):
         """Whether the node's link is there, on its segment, and carries anything."""
         ...
 
+    async def trouble(self, slot: int, port: int | None) -> str:
+        """What others took away of what `open` made; empty where nothing is lost.
+
+        Of what `publish` made as well, where the cluster's port is to lead to a `port`. Cheap
+        enough for every look; what it tells may be a second old. `open` and `publish` put it right.
+        """
+        ...
+
     async def detach(self, slot: int, index: int) -> None: ...
 
     async def publish(self, slot: int, address: str, port: int) -> None:
-        """Lead the cluster's port of this machine to `address:port`."""
+        """Lead the cluster's port of this machine to `address:port`.
+
+        RetryLater where what `open` made is lost.
+        """
         ...
 
     async def close(self, slot: int) -> None:

@@ -53,6 +53,18 @@ def removals(saved: str) -> list[str]:
     ]
 
 
+def lacking() -> str:
+    """What of it is lost by now, for an operator to read; empty where nothing is. Blocking."""
+    if _SETTING.read_text().strip() != "1":
+        return "this machine does not forward packets any more (net.ipv4.ip_forward)"
+    for backend in _backends():
+        # Rules that can't be read are not known to be lost; `allow` says what is wrong with them.
+        with suppress(OSError):
+            if additions(_save(backend)):
+                return f"the machine's firewall ({backend}, FORWARD) drops what its cluster sends"
+    return ""
+
+
 def allow(memory: Path = MEMORY) -> None:
     """Call when a bridge exists, so that `release` of another install sees it. Blocking."""
     with _locked():

@@ -25,8 +25,9 @@ What must hold, and the order of the rules serves it:
   `forwarding` has to soften for us: nodes stay out of them.
 - An accept ends our chain only; a drop is final for every chain of the machine.
 
-The first rule's comment is a digest of all of them: that is how a table of an older
-Moorage, or with other uplinks, is told and written anew.
+Every rule's comment is a digest of all of them: that is how a table of an older Moorage, one
+with other uplinks, and one that lost a rule or all are told, and written anew. Whoever writes it
+anew guards every segment of the install at once, for the others may be lost with it.
 """
 
 from __future__ import annotations
@@ -64,11 +65,17 @@ _OURS = f"{PREFIX}*"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is in force. `published`: port of this machine -> (address, port) of a node."""
+    """What is in force.
+
+    `digest`: the comments of all rules, one after the other. `bridges`: those of the segments
+    that have all of their elements; `torn`: of those that lost some. `published`: port of this
+    machine -> (address, port) of a node; of a pair that is torn, "" or 0.
+    """
 
     digest: str = ""
     bridges: frozenset[str] = frozenset()
     published: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    torn: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, listed: Iterable[Listed] | None) -> Seen:
@@ -81,13 +88,18 @@ class Seen:
                     elements[found["name"]] = found.get("elem", [])
                 elif kind == "rule" and "comment" in found:
                     comments.append(found["comment"])
+        hosts = {int(key): str(address) for key, address in elements.get("hosts", ())}
         ports = {int(key): int(port) for key, port in elements.get("ports", ())}
+        bridges, nets = set(elements.get("bridges", ())), set(elements.get("nets", ()))
+        same = {each["concat"][0] for each in elements.get("same", ())}
+        sources = dict(each["concat"] for each in elements.get("sources", ()))
+        whole = {name for name in bridges & same if sources.get(name) in nets}
         return cls(
             digest="".join(comments),
-            bridges=frozenset(elements.get("bridges", ())),
+            bridges=frozenset(whole),
+            torn=frozenset((bridges | same | sources.keys()) - whole),
             published={
-                int(key): (address, ports.get(int(key), 0))
-                for key, address in elements.get("hosts", ())
+                key: (hosts.get(key, ""), ports.get(key, 0)) for key in hosts.keys() | ports.keys()
             },
         )
 
@@ -96,13 +108,44 @@ def table(install: str) -> str:
     return f"moorage_{install}"
 
 
-def opened(install: str, uplinks: Sequence[str], segment: Segment, seen: Seen) -> list[Command]:
-    """The commands after which the segment is guarded. None when it is already."""
-    chains = _chains(uplinks)
-    digest = _digest(chains)
-    commands = [] if seen.digest == digest else _frame(install, chains, digest)
-    if commands or segment.bridge not in seen.bridges:
-        commands += [_element("add", install, *each) for each in _elements(segment)]
+def framed(uplinks: Sequence[str], seen: Seen) -> bool:
+    """Whether the rules themselves are all in force, and those that they should be."""
+    return seen.digest == _comments(_chains(uplinks))
+
+
+def trouble(uplinks: Sequence[str], segment: Segment, port: int | None, seen: Seen) -> str:
+    """What the segment lacks, its published port too where it leads to a node's `port`."""
+    if not seen.digest:
+        return "the packet filter lost its rules"
+    if not framed(uplinks, seen):
+        return "the packet filter has not all of its rules, or has other ones"
+    if segment.bridge not in seen.bridges:
+        return "the packet filter lost its cluster's rules"
+    host, leads_to = seen.published.get(segment.port, ("", 0))
+    if port is not None and not (host and leads_to == port):
+        return "its published port leads nowhere"
+    return ""
+
+
+def opened(
+    install: str,
+    uplinks: Sequence[str],
+    segment: Segment,
+    seen: Seen,
+    others: Iterable[Segment] = (),
+) -> list[Command]:
+    """The commands after which the segment is guarded. None when it is already.
+
+    `others`: the install's segments that there are; where the rules are not in force, they
+    lack their elements as well.
+    """
+    commands: list[Command] = []
+    lacking = {} if segment.bridge in seen.bridges else {segment.slot: segment}
+    if not framed(uplinks, seen):
+        commands = _frame(install, _chains(uplinks))
+        lacking = {each.slot: each for each in (segment, *others)}
+    for each in lacking.values():
+        commands += [_element("add", install, *element) for element in _elements(each)]
     return commands
 
 
@@ -123,10 +166,12 @@ def closed(install: str, segment: Segment, seen: Seen) -> list[Command]:
     """The commands after which nothing is left of the segment; with the last, of the table."""
     if seen == Seen():
         return []
-    if not seen.bridges - {segment.bridge}:
+    if not (seen.bridges | seen.torn) - {segment.bridge}:
         return [{"delete": {"table": {"family": FAMILY, "name": table(install)}}}]
     commands = _withdrawn(install, segment, seen)
-    if segment.bridge in seen.bridges:
+    if segment.bridge in seen.torn:  # what is not there can't be deleted
+        commands += [_element("add", install, *each) for each in _elements(segment)]
+    if segment.bridge in seen.bridges | seen.torn:
         commands += [_element("delete", install, *each) for each in _elements(segment)]
     return commands
 
@@ -142,12 +187,11 @@ def _elements(segment: Segment) -> list[tuple[str, object]]:
 
 
 def _withdrawn(install: str, segment: Segment, seen: Seen) -> list[Command]:
-    if segment.port not in seen.published:
-        return []
-    address, port = seen.published[segment.port]
+    address, port = seen.published.get(segment.port, ("", 0))
     return [
-        _element("delete", install, "hosts", [segment.port, address]),
-        _element("delete", install, "ports", [segment.port, port]),
+        _element("delete", install, name, [segment.port, value])
+        for name, value in (("hosts", address), ("ports", port))
+        if value
     ]
 
 
@@ -156,7 +200,7 @@ def _element(verb: str, install: str, name: str, element: object) -> Command:
     return {verb: {"element": {**place, "elem": [element]}}}
 
 
-def _frame(install: str, chains: Mapping[str, Sequence[Rule]], digest: str) -> list[Command]:
+def _frame(install: str, chains: Mapping[str, Sequence[Rule]]) -> list[Command]:
     """The table without its elements; those that are in it stay."""
     place: dict[str, object] = {"family": FAMILY, "table": table(install)}
     commands: list[Command] = [{"add": {"table": {"family": FAMILY, "name": table(install)}}}]
@@ -169,17 +213,21 @@ def _frame(install: str, chains: Mapping[str, Sequence[Rule]], digest: str) -> l
         how = {"type": kind, "hook": hook, "prio": priority, "policy": "accept"}
         commands.append({"add": {"chain": {**place, "name": name, **how}}})
         commands.append({"flush": {"chain": {**place, "name": name}}})
-    comment = {"comment": digest}
+    comment = {"comment": _digest(chains)}
     for name, rules in chains.items():
         for rule in rules:
             commands.append({"add": {"rule": {**place, "chain": name, "expr": rule, **comment}}})
-            comment = {}
     return commands
 
 
 def _digest(chains: Mapping[str, Sequence[Rule]]) -> str:
     text = json.dumps([_SETS, _MAPS, _CHAINS, chains])
     return f"rules {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _comments(chains: Mapping[str, Sequence[Rule]]) -> str:
+    """What `Seen.digest` is where all of these rules are in force."""
+    return _digest(chains) * sum(len(rules) for rules in chains.values())
 
 
 def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:

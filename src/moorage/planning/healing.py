@@ -3,7 +3,9 @@
 To start a node again on its disk costs nothing and is always done. To *replace* one, with
 an empty disk, costs what was on it. The rules, for clusters whose status is *_COMPLETE:
 
-- With the label `auto_healing_enabled=false` nothing is done; the health says what would be.
+- With the label `auto_healing_enabled=false` nothing is done but to mend: that ends nothing, and
+  what guards a cluster's network guards others from it, which is not its tenant's to decline.
+  The health says what else would be done.
 - A node whose engine can't be used is replaced after several *strikes*. A strike is a turn
   that found the node failing, STRIKE_SECONDS after the one before at the earliest: a storm of
   hints is no evidence. (The driver decides that, by `ClusterSpec.strikes`.)
@@ -111,7 +113,7 @@ def admitted(
     thrown_away = _thrown_away(steps, seen, wanted)
     replacing = _replaced(steps, seen, thrown_away) if cluster.status.complete else thrown_away
     if not enabled(cluster.labels):
-        return _off(cluster, steps, set(thrown_away))
+        return _off(cluster, steps, seen, set(thrown_away))
     held, notes, due_in = _wholesale(cluster, seen, wanted, replacing)
     left = limits.most(len(wanted)) - len(cluster.healing.replaced)
     over = [name for name in replacing if name not in held][max(0, left) :]
@@ -156,9 +158,12 @@ def counted_in(
     return Healing(strikes, (*cluster.healing.replaced, *(now for _ in range(new))))
 
 
-def _off(cluster: Cluster, steps: list[Step], thrown_away: set[str]) -> Admitted:
-    """Nothing is done to a cluster that was whole; to another, all but what costs a disk."""
-    left = [] if cluster.status.complete else _without(steps, thrown_away)
+def _off(cluster: Cluster, steps: list[Step], seen: Observed, thrown_away: set[str]) -> Admitted:
+    """A cluster that was whole is only mended; to another, all is done but what costs a disk."""
+    if cluster.status.complete:
+        left = [step for step in steps if _mends(seen, step)]
+    else:
+        left = _without(steps, thrown_away)
     held = [step for step in steps if step not in left]
     if not held:
         return Admitted(steps)
@@ -208,6 +213,18 @@ def _without(steps: list[Step], held: set[str]) -> list[Step]:
     }:
         dropped |= more
     return [step for step in steps if step.key not in dropped]
+
+
+def _mends(seen: Observed, step: Step) -> bool:
+    """Whether the step only puts something right around a node that goes on running."""
+    node = seen.nodes.get(step.node)
+    return (
+        step.verb == ENSURE_NODE
+        and not step.after
+        and node is not None
+        and node.state is NodeState.RUNNING
+        and node.mendable
+    )
 
 
 def _has_disk(seen: Observed, step: Step) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -56,6 +57,68 @@ def test_what_is_in_force_is_not_written_again() -> None:
     assert rules.published("x", SEVEN, NODE, 2376, seen) == []
 
 
+def whole(*segments: Segment) -> Seen:
+    """All of them guarded and published, each at its first node's 2376."""
+    published = {each.port: (str(each.address(0)), 2376) for each in segments}
+    return Seen(digest(), frozenset(each.bridge for each in segments), published)
+
+
+def test_what_is_lost_is_told() -> None:
+    def told(seen: Seen, port: int | None = 2376) -> str:
+        return rules.trouble(UPLINKS, SEVEN, port, seen)
+
+    assert told(whole(SEVEN)) == told(whole(SEVEN), None) == ""
+    assert told(Seen()) == "the packet filter lost its rules"
+    assert "not all of its rules" in told(replace(whole(SEVEN), digest=digest(("br0",))))
+    assert told(whole(EIGHT)) == "the packet filter lost its cluster's rules"
+    assert told(replace(whole(SEVEN), published={})) == "its published port leads nowhere"
+    assert told(replace(whole(SEVEN), published={}), None) == ""
+    for half in (("", 2376), ("10.128.7.2", 0)):
+        assert "published port" in told(replace(whole(SEVEN), published={SEVEN.port: half}))
+
+
+def test_a_rule_less_is_seen() -> None:
+    comment = digest()[: len(digest()) // count_of_rules()]
+    assert rules.framed(UPLINKS, Seen(digest()))
+    assert not rules.framed(UPLINKS, Seen(digest().removesuffix(comment)))
+
+
+def count_of_rules() -> int:
+    return sum("rule" in each.get("add", {}) for each in rules.opened("x", UPLINKS, SEVEN, Seen()))
+
+
+def test_whoever_writes_the_table_anew_guards_the_others_too() -> None:
+    lost = rules.opened("x", UPLINKS, SEVEN, Seen(), [SEVEN, EIGHT])
+    added = [each["add"]["element"] for each in lost if "element" in each.get("add", {})]
+    assert [each["elem"] for each in added if each["name"] == "bridges"] == [["mrg7"], ["mrg8"]]
+    torn = Seen(digest(), frozenset({"mrg8"}), torn=frozenset({"mrg7"}))
+    assert len(rules.opened("x", UPLINKS, SEVEN, torn, [SEVEN, EIGHT])) == 4
+
+
+def test_a_segment_or_a_port_that_is_torn_is_closed_and_mended() -> None:
+    torn = Seen(digest(), frozenset({"mrg8"}), {20487: ("10.128.7.2", 0)}, frozenset({"mrg7"}))
+    commands = rules.closed("x", SEVEN, torn)
+    assert set(elements("add", commands)) == {"bridges", "same", "sources", "nets"}
+    assert set(elements("delete", commands)) == {"bridges", "same", "sources", "nets", "hosts"}
+    assert frame(rules.closed("x", EIGHT, torn)) == [], "not the table: seven is there still"
+    mended = rules.published("x", SEVEN, NODE, 2376, torn)
+    assert set(elements("delete", mended)) == {"hosts"}
+    assert set(elements("add", mended)) == {"hosts", "ports"}
+
+
+def test_a_segment_without_one_of_its_elements_is_torn() -> None:
+    listed: list[dict[str, Any]] = [
+        {"set": {"name": "bridges", "elem": ["mrg7", "mrg8"]}},
+        {"set": {"name": "same", "elem": [{"concat": [each, each]} for each in ("mrg7", "mrg8")]}},
+        {"set": {"name": "nets", "elem": ["10.128.7.0", "10.128.8.0"]}},
+        {"set": {"name": "sources", "elem": [{"concat": ["mrg8", "10.128.8.0"]}]}},
+        {"map": {"name": "ports", "elem": [[20487, 2376]]}},
+    ]
+    assert Seen.of(listed) == Seen(
+        "", frozenset({"mrg8"}), {20487: ("", 2376)}, frozenset({"mrg7"})
+    )
+
+
 def test_other_uplinks_or_rules_rewrite_the_chains_and_keep_the_elements() -> None:
     seen = Seen(digest(), frozenset({"mrg7"}))
     assert digest(("br0",)) != digest()
@@ -106,6 +169,8 @@ def test_a_listing_of_nft_is_understood() -> None:
     listed: list[dict[str, Any]] = [
         {"metainfo": {"version": "1.0.6"}},
         {"set": {"family": "inet", "name": "bridges", "table": "moorage_x", "elem": ["mrg7"]}},
+        {"set": {"name": "same", "elem": [{"concat": ["mrg7", "mrg7"]}]}},
+        {"set": {"name": "nets", "elem": ["10.128.7.0"]}},
         {"set": {"name": "sources", "elem": [{"concat": ["mrg7", "10.128.7.0"]}]}},
         {"map": {"name": "hosts", "map": "ipv4_addr", "elem": [[20487, "10.128.7.2"]]}},
         {"map": {"name": "ports", "map": "inet_service", "elem": [[20487, 2376]]}},

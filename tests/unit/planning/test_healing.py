@@ -80,6 +80,24 @@ healing: off (auto_healing_enabled is False); it would do: ensure-node, join\
     assert decided(of, [], scene()) == "", "there is nothing to be said of a whole one"
 
 
+def test_where_healing_is_off_what_guards_its_network_is_mended_all_the_same() -> None:
+    """A cluster without its guards reaches what it must not: that is not its tenant's to want."""
+    of, seen = cluster(auto_healing_enabled="False"), scene(worker_1=None)
+    lost = replace(seen.nodes["worker-0"], reason="the packet filter lost it", mendable=True)
+    seen = replace(seen, nodes={**seen.nodes, "worker-0": lost})
+    steps = [ensure_node("worker-0"), joined("worker-0"), *replacing("worker-1")]
+    assert decided(of, steps, seen) == snapshot("""\
+ensure-node worker-0
+healing: off (auto_healing_enabled is False); it would do: 2 join, ensure-node\
+""")
+    assert decided(of, [ensure_node("worker-0")], seen) == snapshot("ensure-node worker-0")
+    drained = ensure_node("worker-0", after=frozenset({"drain worker-0"}))
+    assert decided(of, [drained], seen) == snapshot("""\
+
+healing: off (auto_healing_enabled is False); it would do: ensure-node\
+""")
+
+
 def test_what_somebody_asked_for_is_done_whatever_healing_may_do() -> None:
     of = cluster(
         "UPDATE_IN_PROGRESS", replaced=tuple(ago(1) for _ in range(9)), auto_healing_enabled="no"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from moorage.model.errors import RetryLater
 from moorage.providers.local import trees
+from moorage.threads import to_its_end
 
 ROOT = Path("/sys/fs/cgroup")
 TOP = "moorage"
@@ -87,7 +88,7 @@ async def clear(group: str) -> None:
     """
     top = directory(group)
     for _ in range(LOOKS):
-        if not await asyncio.to_thread(end, top):
+        if not await to_its_end(end, top):
             return
         await asyncio.sleep(LOOK_EVERY)
     raise RetryLater(f"processes in cgroup {group} do not end after SIGKILL")

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
@@ -31,6 +32,7 @@ from moorage.providers.local.place import Marks, Place, Places, promised_mib
 from moorage.providers.local.runtime import Init, Runc
 from moorage.providers.local.slots import Slots, subid
 from moorage.providers.local.watch import Watch
+from moorage.threads import to_its_end
 
 NODES_A_CLUSTER = 253
 SPARE_DISK = 1 << 30
@@ -74,9 +76,7 @@ class LocalProvider:
         async with self._one_at_a_time(place.ref):
             async with self._one_at_a_time(spec.owner):
                 marks = await self._renewed(place, spec) or self._settle(place, spec)
-                if not (spec.owner in self._opened and self._network.in_use(marks.slot)):
-                    await self._network.open(spec.owner, marks.slot)
-                    self._opened.add(spec.owner)
+                await self._open(spec.owner, marks.slot)
             init = self._runc.init(place.container)
             if init is None or init.created_only:
                 await self._boot(place, spec, marks)
@@ -84,10 +84,10 @@ class LocalProvider:
                 await self._network.attach(spec.owner, marks.slot, spec.name, marks.index, init.pid)
         if spec.expose:
             await self._publish(place.ref.owner)
-        return self._look(place)
+        return await self._look(place)
 
     async def observe(self, owner: str) -> list[ObservedNode]:
-        return [self._look(place) for place in self._all(owner)]
+        return [await self._look(place) for place in self._all(owner)]
 
     async def delete(self, ref: NodeRef) -> None:
         place = self._places.of(ref)
@@ -119,7 +119,10 @@ class LocalProvider:
             )
 
     def changes(self) -> AsyncIterator[str]:
-        """Watches: the owner of each node whose pid 1 ended, or whose disk is full, or no more."""
+        """Watches: the owner of each node whose pid 1 ended, or whose disk is full, or no more.
+
+        And of each whose network lost its guards.
+        """
         return self._watch.changes()
 
     async def sweep(self) -> None:
@@ -158,7 +161,7 @@ class LocalProvider:
                 self._opened.discard(owner)
                 await self._network.close(slot)
                 self._slots.release(slot, home)
-            await asyncio.to_thread(remains.forget, self._runc.root, owner)
+            await to_its_end(remains.forget, self._runc.root, owner)
             with contextlib.suppress(OSError):
                 home.rmdir()
 
@@ -210,11 +213,21 @@ class LocalProvider:
         self._promised[place.ref] = marks.memory_mib
         return marks
 
+    async def _open(self, owner: str, slot: int) -> None:
+        """Open the cluster's network, unless it is whole; what is there is asked, not remembered.
+
+        The cluster's lock is held.
+        """
+        known = owner in self._opened and self._network.in_use(slot)
+        if not known or await self._network.trouble(slot, None):
+            await self._network.open(owner, slot)
+            self._opened.add(owner)
+
     async def _boot(self, place: Place, spec: NodeSpec, marks: Marks) -> None:
         group = await self._end(place)  # what a reboot or a crash left of it
         if not place.root.exists():
             await trees.remove(place.draft)
-        await asyncio.to_thread(bundle.lay_root, place, spec, marks, bundle.resolvers())
+        await to_its_end(bundle.lay_root, place, spec, marks, bundle.resolvers())
         async with userns.lent(place.userns, subid(marks.slot)):
             init = await self._runc.create(place.container, place.directory)
         cgroups.hand_over(group, subid(marks.slot))
@@ -269,7 +282,7 @@ class LocalProvider:
                 await self._network.publish(marks.slot, address, marks.expose)
                 return
 
-    def _look(self, place: Place) -> ObservedNode:
+    async def _look(self, place: Place) -> ObservedNode:
         marks = place.marks()
         if marks is None or not place.root.exists():
             half = "it was made or deleted half"
@@ -277,15 +290,16 @@ class LocalProvider:
             return ObservedNode(place.ref, role, NodeState.BROKEN, reason=half)
         init = self._runc.init(place.container)
         if init:
-            self._watch.over(place.ref.owner, init, place.root)
-        running = _runs(init)
-        cut_off = running and not self._network.attached(marks.slot, marks.index)
+            asked = partial(self._network.trouble, marks.slot, marks.expose)
+            self._watch.over(place.ref.owner, init, place.root, asked)
+        running, lost = _runs(init), ""
         if not running:
             reason = "its first process is gone"
-        elif cut_off:
-            reason = "its network link is gone or down"
+        elif not self._network.attached(marks.slot, marks.index):
+            reason = lost = "its network link is gone or down"
         else:
-            reason = disk.trouble(place.root)
+            lost = await self._network.trouble(marks.slot, marks.expose)
+            reason = lost or disk.trouble(place.root)
         return ObservedNode(
             place.ref,
             marks.role,
@@ -294,7 +308,7 @@ class LocalProvider:
             revision=marks.revision,
             endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
             reason=reason,
-            mendable=cut_off,
+            mendable=bool(lost),
         )
 
 

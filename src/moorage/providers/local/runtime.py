@@ -21,6 +21,7 @@ from pathlib import Path
 from moorage.model.errors import RetryLater
 from moorage.model.ports import Completed
 from moorage.providers.local import cgroups, child
+from moorage.threads import to_its_end
 
 RUN = Path("/run/moorage")
 LOG = "runc.log"
@@ -115,7 +116,7 @@ class Runc:
             return  # and leave the empty root to the neighbour who may just have made it
         # All that `runc delete` would still do, without a process of its own: the cgroups are
         # the caller's (`cgroups.remove`), and a node has no hooks.
-        await asyncio.to_thread(shutil.rmtree, self.root / container, ignore_errors=True)
+        await to_its_end(shutil.rmtree, self.root / container, ignore_errors=True)
         with contextlib.suppress(OSError):  # others are there
             self.root.rmdir()
             self.root.parent.rmdir()
@@ -165,7 +166,7 @@ async def kill(init: Init) -> None:
                     try:
                         await asyncio.wait_for(gone.wait(), STUCK_AFTER)
                     except TimeoutError:
-                        await asyncio.to_thread(cgroups.end, init.group)
+                        await to_its_end(cgroups.end, init.group)
         except TimeoutError:
             raise RetryLater(f"process {init.pid} does not end after SIGKILL") from None
         finally:

@@ -1,14 +1,15 @@
-"""Noticing at once that a node's pid 1 ended, and soon that its disk is full or has room again.
+"""Noticing at once that a node's pid 1 ended, and soon what else befalls it from outside.
 
-A pidfd for each node, without polling. No kernel tells of a disk: each is asked about every
-DISK_SECONDS, which is one statvfs (2 µs).
+A pidfd for each node, without polling. No kernel tells of a disk that is full or has room again:
+each is asked about every DISK_SECONDS, which is one statvfs (2 µs). So is what guards its cluster's
+network, which others may take away: that is one look for all nodes together (`LocalNetwork`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,19 @@ from moorage.providers.local.runtime import Init
 DISK_SECONDS = 3.0
 
 
+async def _unguarded() -> str:
+    return ""
+
+
 @dataclass(slots=True)
 class _Node:
-    """A node that runs. `trouble` is what its disk was last seen to suffer from."""
+    """A node that runs. `trouble`: whether its disk and its guards were last seen to suffer."""
 
     owner: str
     root: Path
     handle: int
-    trouble: bool
+    guards: Callable[[], Awaitable[str]]
+    trouble: tuple[bool, bool]
 
 
 class Watch:
@@ -37,19 +43,28 @@ class Watch:
         self._changed: dict[str, None] = {}
         self._wake = asyncio.Event()
 
-    def over(self, owner: str, init: Init, root: Path) -> None:
-        """Watch over the process, from now to its end, and over the disk at `root`."""
+    def over(
+        self,
+        owner: str,
+        init: Init,
+        root: Path,
+        guards: Callable[[], Awaitable[str]] = _unguarded,
+    ) -> None:
+        """Watch over the process, from now to its end, and over the disk at `root`.
+
+        And over what `guards` tells: what is lost, or nothing.
+        """
         if init in self._nodes:
             return
         try:
             handle = os.pidfd_open(init.pid)
         except OSError:  # it ended, or this process has no descriptors left
             return
-        self._nodes[init] = _Node(owner, root, handle, bool(disk.trouble(root)))
+        self._nodes[init] = _Node(owner, root, handle, guards, (bool(disk.trouble(root)), False))
         asyncio.get_running_loop().add_reader(handle, self._ended, init)
 
     async def changes(self) -> AsyncGenerator[str, None]:
-        looking = asyncio.create_task(self._look_at_disks())
+        looking = asyncio.create_task(self._look_around())
         try:
             while True:
                 await self._wake.wait()
@@ -60,11 +75,11 @@ class Watch:
         finally:
             looking.cancel()
 
-    async def _look_at_disks(self) -> None:
+    async def _look_around(self) -> None:
         while True:
             await asyncio.sleep(self._disk_seconds)
-            for node in self._nodes.values():
-                trouble = bool(disk.trouble(node.root))
+            for node in list(self._nodes.values()):
+                trouble = (bool(disk.trouble(node.root)), bool(await node.guards()))
                 if trouble != node.trouble:
                     node.trouble = trouble
                     self._tell(node.owner)

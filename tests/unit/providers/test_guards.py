@@ -1,0 +1,129 @@
+"""A local node whose network lost its guards: told, and mended while it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.model.node import Flavor, NodeRef, NodeSpec, NodeState, Role
+from moorage.providers.local.place import Marks, Places
+from moorage.providers.local.provider import LocalProvider
+from moorage.providers.local.runtime import Init, Runc
+from moorage.providers.local.slots import Slots
+from moorage.providers.local.watch import Watch
+
+SPEC = NodeSpec(
+    "web", "master-0", Role.MASTER, Flavor("tiny", 1, 256, 1, 64), "master-0", expose=2376
+)
+
+
+@dataclass
+class Forgetful:
+    """A network whose guards others take away: `guarded` and `published` say what is left."""
+
+    guarded: bool = True
+    published: bool = True
+    linked: bool = True
+    done: list[str] = field(default_factory=list)
+
+    def address(self, slot: int, index: int) -> str:
+        return f"10.128.{slot}.{index + 2}"
+
+    def endpoint(self, slot: int) -> str:
+        return f"192.0.2.1:{20480 + slot}"
+
+    def in_use(self, slot: int) -> bool:
+        return True
+
+    def attached(self, slot: int, index: int) -> bool:
+        return self.linked
+
+    async def trouble(self, slot: int, port: int | None) -> str:
+        if not self.guarded:
+            return "no guards"
+        return "no port" if port and not self.published else ""
+
+    async def open(self, *_: Any) -> None:
+        self.done.append("open")
+        self.guarded = True
+
+    async def attach(self, *_: Any) -> None:
+        self.done.append("attach")
+        self.linked = True
+
+    async def publish(self, *_: Any) -> None:
+        assert self.guarded
+        self.done.append("publish")
+        self.published = True
+
+    async def detach(self, *_: Any) -> None:
+        raise AssertionError
+
+    async def close(self, *_: Any) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def network() -> Forgetful:
+    return Forgetful()
+
+
+@pytest.fixture
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Forgetful) -> LocalProvider:
+    """One that is just started and finds its node running, by what runc and its marks say."""
+    running = Init(os.getpid(), 0, created_only=False, group=tmp_path)
+    monkeypatch.setattr(Runc, "init", lambda *_: running)
+    monkeypatch.setattr(Watch, "over", lambda *_: None)
+    slots = Slots(tmp_path / "slots", taken=lambda _: False)
+    nodes = tmp_path / "nodes"
+    place = Places(nodes).of(NodeRef(SPEC.owner, SPEC.name))
+    place.root.mkdir(parents=True)
+    marks = Marks.of(SPEC, install="guards", slot=slots.claim(place.home), index=0)
+    place.write({"annotations": marks.annotations()})
+    return LocalProvider(
+        install="guards", nodes=nodes, network=network, slots=slots, memory_mib=1024
+    )
+
+
+async def told(provider: LocalProvider) -> tuple[NodeState, str, bool]:
+    (node,) = await provider.observe(SPEC.owner)
+    return node.state, node.reason, node.mendable
+
+
+WELL = (NodeState.RUNNING, "", False)
+
+
+async def test_what_is_lost_is_told_and_mended_with_no_node_started(
+    provider: LocalProvider, network: Forgetful
+) -> None:
+    """Not even where this process has opened the network itself, and its bridge is there."""
+    assert await told(provider) == WELL
+    await provider.ensure(SPEC)
+    for _ in range(2):
+        network.guarded = network.published = False
+        network.done.clear()
+        assert await told(provider) == (NodeState.RUNNING, "no guards", True)
+        assert (await provider.ensure(SPEC)).reason == ""
+        assert network.done == ["open", "publish"]
+        assert await told(provider) == WELL
+
+
+async def test_a_lost_port_is_told_and_mended(provider: LocalProvider, network: Forgetful) -> None:
+    await provider.ensure(SPEC)
+    network.published = False
+    assert await told(provider) == (NodeState.RUNNING, "no port", True)
+    await provider.ensure(SPEC)
+    assert await told(provider) == WELL
+
+
+async def test_a_node_whose_link_is_gone_too_has_both_mended_at_once(
+    provider: LocalProvider, network: Forgetful
+) -> None:
+    network.guarded = network.linked = False
+    assert await told(provider) == (NodeState.RUNNING, "its network link is gone or down", True)
+    await provider.ensure(SPEC)
+    assert await told(provider) == WELL
