@@ -70,18 +70,29 @@ def refuse_occupied(state: Path, name: str, *, force: bool) -> None:
 def place(backup: Opened, state: Path, *, database: str | None, force: bool) -> Placed:
     """Put it into `state`. `database`: the URL of the PostgreSQL for one that is of such.
 
+    Without it, that is the one that was saved, if it is empty: what `force` replaces has to be
+    named, for the saved one may be what the production uses.
+
     The caller holds the state directory and the install's name. Raises Refused, with nothing
     changed, where something is in the way.
     """
     refuse_occupied(state, backup.manifest.install, force=force)
     url = _database(backup, database)
+    if url is not None:
+        if force and database is None:
+            raise Refused(
+                "With --force Moorage's tables in a PostgreSQL are replaced, and nothing of them "
+                "is set aside: name it by --database (or MOORAGE_DATABASE_URL)."
+            )
+        databases.refuse_in_use(url)
     begun = state / RESTORING / DATABASE
     named = "" if url is None else hashlib.sha256(url.encode()).hexdigest()
     again = begun.exists() and begun.read_text() == named  # this very database, by a cut-off one
     if url is not None and not (force or again) and not databases.is_empty_postgres(url):
+        which = "The database" if database else "The database that was saved"
         raise Refused(
-            "The database is not empty: choose another one, or say --force, and Moorage's tables "
-            "in it are replaced by the backup's."
+            f"{which} is not empty: name an empty one by --database; with --database and --force "
+            "Moorage's tables in it are replaced."
         )
     fresh = not (state / RESTORING).exists()
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
