@@ -149,18 +149,15 @@ def up(
         "quota_clusters": quota_clusters,
         "quota_nodes": quota_nodes,
         "memory_overcommit": memory_overcommit,
-        "key_lost": key_lost or None,
     }
     from moorage.cli import choices, server
 
     settings = choices.load(choices.state_of(state), options)
     if foreground:
-        server.refuse_if_unfit(settings)
-        choices.keep(settings)
-        server.serve(settings)
+        server.serve(server.kept(settings, key_lost=key_lost))
         return
-    started = server.up(settings, Progress())
-    if not started and any(value is not None for value in options.values()):
+    started = server.up(settings, Progress(), key_lost=key_lost)
+    if not started and (key_lost or any(value is not None for value in options.values())):
         complain("it is up already, with the options it was started with: `moorage down` first")
     server.tell_what_next(choices.load(settings.state), started)
 

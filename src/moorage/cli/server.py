@@ -24,14 +24,12 @@ PORT_PATIENCE = 3.0
 """A server that was killed just now leaves its ports within that time."""
 
 
-def up(settings: Settings, progress: Progress) -> bool:
+def up(settings: Settings, progress: Progress, *, key_lost: bool = False) -> bool:
     """Start the server if it is not up, and return when it is ready: whether it was started."""
     home = Home.of(settings)
     if daemon.running(home) is not None:
         return False
-    refuse_if_unfit(settings)
-    home.prepare()
-    choices.keep(settings)
+    settings = kept(settings, key_lost=key_lost)
     with progress.step("Moorage starts") as step:
         child = daemon.spawn(home, choices.environment())
         daemon.await_ready(
@@ -39,6 +37,22 @@ def up(settings: Settings, progress: Progress) -> bool:
         )
         step.result(f"http://{settings.host}:{settings.port} answers")
     return True
+
+
+def kept(settings: Settings, *, key_lost: bool = False) -> Settings:
+    """What is served now, and by the next `moorage up`. Raises Failure on an unfit machine.
+
+    `key_lost`: what the key file of now does not open is lost. This is kept by its key's name:
+    it must not hold for another file, which is there by mistake some day.
+    """
+    refuse_if_unfit(settings)
+    Home.of(settings).prepare()
+    if key_lost:
+        from moorage import app
+
+        settings = settings.model_copy(update={"key_lost": app.current_key(settings)})
+    choices.keep(settings)
+    return settings
 
 
 def serve(settings: Settings) -> None:

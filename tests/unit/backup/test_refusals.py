@@ -17,6 +17,7 @@ import pytest
 from moorage.backup import archive, opened
 from moorage.model.errors import Refused
 from moorage.settings import Settings
+from moorage.trust.seal import Seal
 from tests.unit.backup.conftest import Saved, tree
 
 
@@ -236,11 +237,16 @@ def test_a_seal_key_of_another(data: bytes, state: Path) -> None:
 
 
 def test_an_install_whose_parts_do_not_fit_is_not_saved(saved: Saved) -> None:
-    saved.settings.seal_file.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+    key_file, settings = saved.settings.seal_file, saved.state / "settings.json"
+    key_file.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
     with pytest.raises(Refused, match="does not open"):
         saved.saved()
-    (saved.state / "settings.json").write_text('{"key_lost": true}')
+    settings.write_text(json.dumps({"key_lost": Seal.load_or_create(key_file).name}))
     assert saved.saved(), "it was said that the key is lost"
+    key_file.unlink()
+    Seal.load_or_create(key_file)
+    with pytest.raises(Refused, match="does not open"):
+        saved.saved()  # of this one nothing was said
 
 
 @pytest.mark.parametrize("part", ["seal.key", "install", "keystone/admin.password"])

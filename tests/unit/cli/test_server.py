@@ -17,6 +17,7 @@ from moorage.cli.daemon import Home
 from moorage.cli.failure import Code, Failure
 from moorage.cli.screen import Progress
 from moorage.settings import Settings
+from moorage.trust import Seal
 
 from .test_doctor import GOOD
 
@@ -270,3 +271,32 @@ def test_names_of_machines_that_can_not_be(
     monkeypatch.setenv("MOORAGE_MACHINE", machine)
     with pytest.raises(Failure, match="machine"):
         choices.load(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["up", "up --foreground"])
+@pytest.mark.usefixtures("machine")
+def test_a_lost_key_is_said_of_one_key_file(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What is kept is the key that is there instead: another one is another matter."""
+    started: list[Settings] = []
+    monkeypatch.setattr(server, "serve", started.append)
+    state, key_file = tmp_path / "state", tmp_path / "mount" / "seal.key"
+    monkeypatch.setenv("MOORAGE_KEY_FILE", str(key_file))
+    assert moorage(*how.split(), "--state", str(state), "--key-lost") == Code.OK
+    assert moorage("up", "--state", str(state)) == Code.OK
+    kept = choices.load(state).key_lost
+    assert kept == Seal.load_or_create(key_file).name
+    assert [settings.key_lost for settings in started] == ([kept] if "fore" in how else [])
+    key_file.unlink()
+    assert not Seal.load_or_create(key_file).has(kept)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_lost_key_that_was_not_named_is_said_again(
+    tmp_path: Path, moorage: Callable[..., int]
+) -> None:
+    Home(tmp_path).settings.write_text('{"key_lost": true}')
+    assert choices.load(tmp_path).key_lost is None
+    assert moorage("up", "--state", str(tmp_path), "--key-lost") == Code.OK
+    assert choices.load(tmp_path).key_lost
