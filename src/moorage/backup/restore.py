@@ -30,7 +30,8 @@ RESTORING = ".restoring"
 DATABASE = "database"
 """In `.restoring`: which PostgreSQL is being filled, as a digest of its URL."""
 ASIDE = "before-restore-"
-OURS = ("moorage.db", "moorage.db-wal", "moorage.db-shm", "keystone", "keys", "settings.json")
+SQLITE = "moorage.db"
+OURS = (SQLITE, f"{SQLITE}-wal", f"{SQLITE}-shm", "keystone", "keys", "settings.json")
 OURS_TOO = ("install", "clouds.yaml")
 
 
@@ -77,7 +78,7 @@ def place(backup: Opened, state: Path, *, database: str | None, force: bool) -> 
     changed, where something is in the way.
     """
     refuse_occupied(state, backup.manifest.install, force=force)
-    url = _database(backup, database)
+    url = _database(backup, state, database)
     if url is not None:
         if force and database is None:
             raise Refused(
@@ -123,12 +124,21 @@ def _present(state: Path) -> Iterator[Path]:
             yield state / name
 
 
-def _database(backup: Opened, given: str | None) -> str | None:
-    """The URL of the PostgreSQL to restore into; None for a SQLite file."""
+def _database(backup: Opened, state: Path, given: str | None) -> str | None:
+    """The URL of the PostgreSQL to restore into; None for a SQLite file, which is in `state`."""
     kept = backup.settings.get("database_url")
     if not backup.is_postgres:
-        if given is not None and make_url(given).get_backend_name() != "sqlite":
+        if given is None:
+            return None
+        if make_url(given).get_backend_name() != "sqlite":
             raise Refused("The backup holds a SQLite database, which can't go into a PostgreSQL.")
+        here, there = state / SQLITE, Path(str(make_url(given).database))
+        if here != there:
+            raise Refused(
+                f"A SQLite database comes back as {here}, and not as {there}: restore it without "
+                "--database and MOORAGE_DATABASE_URL. Then start Moorage without them too, or move "
+                "it there first, else Moorage makes an empty one there."
+            )
         return None
     url = given or kept
     if url is None:
@@ -160,7 +170,7 @@ def _put(backup: Opened, state: Path) -> None:
             case archive.SETTINGS | archive.PGDUMP:
                 continue
             case archive.SQLITE:
-                target = state / "moorage.db"
+                target = state / SQLITE
             case archive.SEAL:
                 target = state / "keys" / "seal.key"
             case _:
