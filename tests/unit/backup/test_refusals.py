@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from moorage.backup import archive, opened
 from moorage.model.errors import Refused
 from moorage.settings import Settings
 from moorage.trust.seal import Seal
+from tests.postgres import PostgresServer
 from tests.unit.backup.conftest import Saved, tree
 
 
@@ -263,3 +266,23 @@ def test_an_install_without_its_own_keystone(tmp_path: Path, state: Path) -> Non
     with opened(io.BytesIO(saved.saved()), state) as backup:
         assert backup.manifest.keystone is None
         assert not [name for name in backup.manifest.parts if name.startswith("keystone/")]
+
+
+def test_an_install_that_only_conducts(
+    tmp_path: Path, state: Path, postgres: PostgresServer
+) -> None:
+    """It needs no Keystone. Where one is, beside the API in the same state, it is saved."""
+    with postgres.database() as name:
+        url = SecretStr(postgres.url(name))
+        settings = Settings(state=tmp_path / "old", only="conductor", database_url=url)
+        saved = Saved(settings)
+        saved.make()
+        with opened(io.BytesIO(saved.saved()), state) as backup:
+            assert backup.manifest.keystone is not None
+        shutil.rmtree(saved.state / "keystone")
+        with opened(io.BytesIO(saved.saved()), state) as backup:
+            assert backup.manifest.keystone is None
+            assert backup.clusters == 3
+        both = Saved(settings.model_copy(update={"only": None}))
+        with pytest.raises(Refused, match=r"no database .*keystone"):
+            both.saved()
