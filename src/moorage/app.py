@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import structlog
 import uvloop
+from sqlalchemy.engine import make_url
 
 from moorage import failpoints, install, log_lines
 from moorage.api import Api, create_api, create_probes
@@ -197,9 +198,9 @@ def _prepare(settings: Settings) -> None:
         raise Refused(f"A restore into {settings.state} was cut off: run `moorage restore` again.")
     settings.state.mkdir(parents=True, exist_ok=True)
     settings.state.chmod(0o711)
-    if settings.database.startswith("sqlite:///"):
+    if not _shared(settings) and (file := make_url(settings.database).database):
         # SQLite gives its journals the mode of the database.
-        database = Path(settings.database.removeprefix("sqlite:///"))
+        database = Path(file)
         database.touch(mode=0o600)
         database.chmod(0o600)
 
