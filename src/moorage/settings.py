@@ -115,6 +115,12 @@ class Settings(BaseSettings):
     fake_nodes: Path | None = None
     """Keep the fake nodes as files there, where several processes see them."""
 
+    @field_validator("only", mode="before")
+    @classmethod
+    def _both(cls, given: object) -> object:
+        """To say `both` is the one way to take back a half that was kept."""
+        return None if given == "both" else given
+
     @field_validator("key_lost", mode="before")
     @classmethod
     def _named(cls, given: object) -> object:

@@ -94,14 +94,14 @@ def _remove_own_files(home: Home) -> None:
             directory.rmdir()
 
 
-def ports(settings: Settings) -> list[int]:
-    """The TCP ports that the server takes."""
+def ports(settings: Settings) -> dict[int, str]:
+    """The TCP ports that the server takes, each with the name of its setting."""
     own_keystone = not settings.keystone and settings.only != "conductor"
-    return [
-        settings.port,
-        *([settings.metrics_port] if settings.metrics_port else []),
-        *([settings.keystone_port] if own_keystone else []),
-    ]
+    return {
+        settings.port: "port",
+        **({settings.metrics_port: "metrics_port"} if settings.metrics_port else {}),
+        **({settings.keystone_port: "keystone_port"} if own_keystone else {}),
+    }
 
 
 def findings(settings: Settings) -> list[Finding]:
@@ -109,7 +109,7 @@ def findings(settings: Settings) -> list[Finding]:
     from moorage.cli.doctor import examine
     from moorage.cli.facts import gather
 
-    taken = [] if daemon.running(Home.of(settings)) else ports(settings)
+    taken = {} if daemon.running(Home.of(settings)) else ports(settings)
     facts = gather(settings.state, settings.host, taken)
     return examine(facts, settings.pool, taken)
 

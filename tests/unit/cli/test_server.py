@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import moorage as package
-from moorage.cli import choices, daemon, server
+from moorage.cli import choices, daemon, main, server
 from moorage.cli import demo as demonstration
 from moorage.cli import facts as gathering
 from moorage.cli.daemon import Home
@@ -255,6 +255,40 @@ def test_one_half_of_it(
     assert moorage("up", *words) == Code.OK
     assert [started[0].only, choices.load(tmp_path / "state").only] == [only, only]
     assert len(server.ports(started[0])) == (3 if only == "api" else 2)
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_was_one_half_is_both_again(tmp_path: Path, moorage: Callable[..., int]) -> None:
+    words = ("--state", str(tmp_path), "--database", URL)
+    assert moorage("up", *words, "--only", "conductor") == Code.OK
+    assert moorage("up", *words) == Code.OK
+    assert choices.load(tmp_path).only == "conductor", "what was said last is kept"
+    assert moorage("up", *words, "--only", "both") == Code.OK
+    assert choices.load(tmp_path).only is None
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_second_one_on_a_machine_takes_no_port_of_the_first(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `moorage demo --help` types it."""
+    shown: list[Settings] = []
+    monkeypatch.setattr(demonstration, "run", shown.append)
+    [typed] = [line for line in example_lines() if "--state" in line]
+    words = typed.replace("/var/lib", str(tmp_path)).split()
+    assert moorage(*words[words.index("demo") :]) == Code.OK
+    state = ("--state", str(tmp_path / "up"))
+    given = ("--port", "9600", "--keystone-port", "5600", "--metrics-port", "9601")
+    assert moorage("up", *state, *given) == Code.OK
+    first = server.ports(Settings(state=tmp_path))
+    for settings in (*shown, choices.load(tmp_path / "up")):
+        assert len(server.ports(settings)) == 3
+        assert not server.ports(settings).keys() & first.keys()
+
+
+def example_lines() -> list[str]:
+    [demo] = [c for c in main.app.registered_commands if c.callback is main.demo]
+    return str(demo.help).splitlines()
 
 
 def test_one_half_needs_a_database_that_others_share(
