@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 120.0
 """A first start makes Keystone's database, which takes seconds on a fast machine."""
 STOP_SECONDS = 30.0
+"""Beside what `stop_seconds` gives load balancers."""
 PORT_PATIENCE = 3.0
 """A server that was killed just now leaves its ports within that time."""
 
@@ -67,11 +68,20 @@ def down(state: Path, progress: Progress) -> bool:
     """Stop the server and its Keystone; nodes go on. Returns whether one ran."""
     found = [daemon.running(Home(state, api)) for api in (True, False)]
     processes = [process for process in found if process is not None]
+    seconds = STOP_SECONDS + (_stop_seconds(state) if processes else 0)
     for process in processes:
         with progress.step("Moorage stops") as step:
-            if not daemon.stop(process, seconds=STOP_SECONDS):
-                step.result(f"it was killed, for it did not end within {STOP_SECONDS:.0f} s")
+            if not daemon.stop(process, seconds=seconds):
+                step.result(f"it was killed, for it did not end within {seconds:.0f} s")
     return bool(processes)
+
+
+def _stop_seconds(state: Path) -> float:
+    """So long its API was told to answer on; 0 where what is kept can't be read."""
+    try:
+        return choices.load(state).stop_seconds
+    except Failure:
+        return 0.0
 
 
 def purge(settings: Settings, progress: Progress) -> None:

@@ -101,6 +101,24 @@ def test_down_of_what_is_down(
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("kept", ['{"stop_seconds": 45}', "{"])
+def test_down_waits_as_long_as_the_server_was_told_to_take(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """What is kept may be damaged: it stops all the same."""
+    waited: list[float] = []
+
+    def stop(_: daemon.Process, *, seconds: float) -> bool:
+        waited.append(seconds)
+        return True
+
+    monkeypatch.setattr(daemon, "stop", stop)
+    Home(tmp_path).settings.write_text(kept)
+    with daemon.held(Home(tmp_path)):
+        assert moorage("down", "--state", str(tmp_path)) == Code.OK
+    assert waited == [server.STOP_SECONDS + (45 if "45" in kept else 0)]
+
+
 def test_purge_asks_and_nobody_answers(tmp_path: Path, moorage: Callable[..., int]) -> None:
     assert moorage("down", "--purge", "--state", str(tmp_path)) == Code.USAGE
 
