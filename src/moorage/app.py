@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import structlog
 import uvloop
+from sqlalchemy.engine import make_url
 
 from moorage import failpoints, install, log_lines
 from moorage.api import Api, create_api, create_probes
@@ -197,9 +198,9 @@ def _prepare(settings: Settings) -> None:
         raise Refused(f"A restore into {settings.state} was cut off: run `moorage restore` again.")
     settings.state.mkdir(parents=True, exist_ok=True)
     settings.state.chmod(0o711)
-    if settings.database.startswith("sqlite:///"):
+    if not _shared(settings) and (file := make_url(settings.database).database):
         # SQLite gives its journals the mode of the database.
-        database = Path(settings.database.removeprefix("sqlite:///"))
+        database = Path(file)
         database.touch(mode=0o600)
         database.chmod(0o600)
 
@@ -210,9 +211,7 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ending.ask)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reopen_log)
     async with contextlib.AsyncExitStack() as stack:
-        seal = Seal.load_or_create(settings.seal_file)
-        opened = await Store.open(settings.database, seal, key_lost=settings.key_lost)
-        store = failpoints.arm_store(opened)
+        store = failpoints.arm_store(await open_store(settings))
         stack.push_async_callback(store.close)
         found, known = providers(settings), drivers(settings)
         for driver in known.values():
@@ -275,6 +274,17 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
             listeners.append(_probing(probes, settings))
         conducting = None if conductor is None else asyncio.create_task(conductor.run())
         await ending.conclude(ready, listeners, conductor, conducting)
+
+
+async def open_store(settings: Settings) -> Store:
+    """Raises what Store.open does."""
+    seal = Seal.load_or_create(settings.seal_file)
+    return await Store.open(settings.database, seal, key_lost=seal.has(settings.key_lost))
+
+
+def current_key(settings: Settings) -> str:
+    """The name of the key that seals; one is made where there is none. Raises Refused."""
+    return Seal.load_or_create(settings.seal_file).name
 
 
 def _listener(api: Api, settings: Settings) -> Listener:

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moorage.model.node import Flavor
@@ -52,8 +52,11 @@ class Settings(BaseSettings):
     provider: str = "local"
     key_file: Path | None = None
     """The key that seals the clusters' CA keys at rest; None: `<state>/keys/seal.key`."""
-    key_lost: bool = False
-    """Start though the key file does not open the CA keys; their clusters can be deleted."""
+    key_lost: str | None = None
+    """The name of a key (`Seal.name`): while it is in the key file, start though some CA keys don't
+    open; their clusters can be deleted. Of any other key file, as of one that was made in an empty
+    mount point, nothing was said: it is refused.
+    """
     token_cache_seconds: int = Field(default=30, ge=0)
     """How long a revoked token may still be believed."""
     database_url: SecretStr | None = None
@@ -111,6 +114,18 @@ class Settings(BaseSettings):
     """Offer the fake provider and COE as well: for tests and benchmarks."""
     fake_nodes: Path | None = None
     """Keep the fake nodes as files there, where several processes see them."""
+
+    @field_validator("only", mode="before")
+    @classmethod
+    def _both(cls, given: object) -> object:
+        """To say `both` is the one way to take back a half that was kept."""
+        return None if given == "both" else given
+
+    @field_validator("key_lost", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        """A bare `true` names no key: it has to be said again."""
+        return None if isinstance(given, bool) else given
 
     @property
     def database(self) -> str:

@@ -76,7 +76,7 @@ def examine(manifest: Manifest, directory: Path) -> Opened:
         )
     seal = Seal.load_or_create(directory / archive.SEAL)
     closed = sorted({uuid for uuid, sealed in look.sealed if not _opens(seal, uuid, sealed)})
-    if closed and not settings.get("key_lost"):
+    if closed and not seal.has(settings.get("key_lost")):
         raise Refused(
             f"The seal key in the backup does not open the CA keys of {len(closed)} clusters "
             f"({', '.join(closed[:3])}{' …' if len(closed) > 3 else ''}): it is another one's."

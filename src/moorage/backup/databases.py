@@ -3,6 +3,8 @@
 SQLite's own online backup copies within one read transaction; in WAL mode it keeps no
 writer waiting. PostgreSQL's `pg_dump` reads one snapshot. Passwords go to PostgreSQL's
 tools by the environment: their argv can be read by everybody on the machine.
+
+A PostgreSQL may hold what is others': only TABLES are ever saved, dropped or put back.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import make_url
 
 from moorage.model.errors import Refused, RetryLater
+from moorage.store.tables import metadata
 
 BUSY_SECONDS = 60.0
 PG_NAMES = {
@@ -35,6 +39,11 @@ PG_NAMES = {
 """libpq's variables, where they are not `PG` and the parameter's name (its manual, 34.15)."""
 KEYS = ("ca_key", "coming_key")
 """The columns of a cluster that hold sealed keys; the second one isn't in every version."""
+TABLES = (*sorted(metadata.tables), "alembic_version")
+"""All that Moorage has had in any version: one that a migration drops has to stay named here."""
+GONE_SECONDS = 3.0
+"""PostgreSQL shows a connection for so long at the most after its client has ended."""
+POLL_SECONDS = 0.1
 NULL = "\\N"
 """As `COPY … TO` writes it."""
 
@@ -107,6 +116,7 @@ def copy_postgres(url: str, target: Path) -> None:
     _run(
         *("pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"),
         *("--lock-wait-timeout=60s", f"--file={target}"),
+        *(f"--table={name}" for name in TABLES),
         url=url,
     )
 
@@ -130,18 +140,65 @@ def is_empty_postgres(url: str) -> bool:
     """Whether the database has no table. Raises Refused where it can't be asked."""
     system = "'pg_catalog', 'information_schema'"
     question = f"SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ({system})"  # noqa: S608
-    argv = ("psql", "--no-psqlrc", "--no-password", "--tuples-only", "--no-align")
-    return int(_run(*argv, "--command", question, url=url)) == 0
+    return int(_asked(url, question)) == 0
+
+
+def refuse_in_use(url: str) -> None:
+    """Raises Refused while a Moorage, of whatever machine, is connected to the database."""
+    question = (
+        "SELECT DISTINCT coalesce(host(client_addr), 'its own machine') FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'moorage%' "
+        "AND pid <> pg_backend_pid()"
+    )
+    deadline = time.monotonic() + GONE_SECONDS
+    while addresses := _asked(url, question).splitlines():
+        if time.monotonic() > deadline:
+            raise Refused(
+                f"Moorage is up on that database, connected from {', '.join(sorted(addresses))}: "
+                "end it there (`moorage down`), or choose another database."
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def restore_postgres(path: Path, url: str, *, clean: bool) -> None:
-    """All of it or nothing. `clean`: what is there of the same tables goes. Raises Refused."""
+    """All of it or nothing. `clean`: Moorage's tables that are there go. Raises Refused.
+
+    They all go, and not only those that are saved: beside tables of before an upgrade, those
+    that it made would be in the way of the next one.
+    """
+    if not clean:
+        _run(
+            *("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner"),
+            *("--no-privileges", "--no-password"),
+            *("--dbname", _environment(url).get("PGDATABASE", ""), str(path)),
+            url=url,
+        )
+        return
+    # pg_restore drops what is saved, and no more; only psql does both in one transaction.
+    script = path.with_suffix(".sql")
+    os.close(os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    _run("pg_restore", "--no-owner", "--no-privileges", f"--file={script}", str(path))
+    with script.open("rb") as file:
+        # After that line psql takes no commands of its own, as `\!`, from what is restored.
+        if b"\n\\restrict " not in file.read(4096):
+            raise Refused(
+                "This pg_restore lets a backup run commands (CVE-2025-8714): "
+                "apt-get install -y postgresql-client"
+            )
+    drop = f"DROP TABLE IF EXISTS {', '.join(TABLES)}"
     _run(
-        *("pg_restore", "--single-transaction", "--exit-on-error", "--no-owner"),
-        *("--no-privileges", "--no-password", *(("--clean", "--if-exists") if clean else ())),
-        *("--dbname", _environment(url).get("PGDATABASE", ""), str(path)),
+        *("psql", "--no-psqlrc", "--no-password", "--quiet", "--single-transaction"),
+        *("--set=ON_ERROR_STOP=1", "--output=/dev/null"),
+        *("--command", "SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = '60s'"),
+        *("--command", drop, "--file", str(script)),
         url=url,
     )
+
+
+def _asked(url: str, question: str) -> str:
+    """The answer's rows, a line each."""
+    argv = ("psql", "--no-psqlrc", "--no-password", "--tuples-only", "--no-align")
+    return _run(*argv, "--command", question, url=url)
 
 
 def _read_only(path: Path) -> sqlite3.Connection:

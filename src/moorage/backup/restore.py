@@ -30,7 +30,8 @@ RESTORING = ".restoring"
 DATABASE = "database"
 """In `.restoring`: which PostgreSQL is being filled, as a digest of its URL."""
 ASIDE = "before-restore-"
-OURS = ("moorage.db", "moorage.db-wal", "moorage.db-shm", "keystone", "keys", "settings.json")
+SQLITE = "moorage.db"
+OURS = (SQLITE, f"{SQLITE}-wal", f"{SQLITE}-shm", "keystone", "keys", "settings.json")
 OURS_TOO = ("install", "clouds.yaml")
 
 
@@ -70,18 +71,29 @@ def refuse_occupied(state: Path, name: str, *, force: bool) -> None:
 def place(backup: Opened, state: Path, *, database: str | None, force: bool) -> Placed:
     """Put it into `state`. `database`: the URL of the PostgreSQL for one that is of such.
 
+    Without it, that is the one that was saved, if it is empty: what `force` replaces has to be
+    named, for the saved one may be what the production uses.
+
     The caller holds the state directory and the install's name. Raises Refused, with nothing
     changed, where something is in the way.
     """
     refuse_occupied(state, backup.manifest.install, force=force)
-    url = _database(backup, database)
+    url = _database(backup, state, database)
+    if url is not None:
+        if force and database is None:
+            raise Refused(
+                "With --force Moorage's tables in a PostgreSQL are replaced, and nothing of them "
+                "is set aside: name it by --database (or MOORAGE_DATABASE_URL)."
+            )
+        databases.refuse_in_use(url)
     begun = state / RESTORING / DATABASE
     named = "" if url is None else hashlib.sha256(url.encode()).hexdigest()
     again = begun.exists() and begun.read_text() == named  # this very database, by a cut-off one
     if url is not None and not (force or again) and not databases.is_empty_postgres(url):
+        which = "The database" if database else "The database that was saved"
         raise Refused(
-            "The database is not empty: choose another one, or say --force, and Moorage's tables "
-            "in it are replaced by the backup's."
+            f"{which} is not empty: name an empty one by --database; with --database and --force "
+            "Moorage's tables in it are replaced."
         )
     fresh = not (state / RESTORING).exists()
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -112,12 +124,21 @@ def _present(state: Path) -> Iterator[Path]:
             yield state / name
 
 
-def _database(backup: Opened, given: str | None) -> str | None:
-    """The URL of the PostgreSQL to restore into; None for a SQLite file."""
+def _database(backup: Opened, state: Path, given: str | None) -> str | None:
+    """The URL of the PostgreSQL to restore into; None for a SQLite file, which is in `state`."""
     kept = backup.settings.get("database_url")
     if not backup.is_postgres:
-        if given is not None and make_url(given).get_backend_name() != "sqlite":
+        if given is None:
+            return None
+        if make_url(given).get_backend_name() != "sqlite":
             raise Refused("The backup holds a SQLite database, which can't go into a PostgreSQL.")
+        here, there = state / SQLITE, Path(str(make_url(given).database))
+        if here != there:
+            raise Refused(
+                f"A SQLite database comes back as {here}, and not as {there}: restore it without "
+                "--database and MOORAGE_DATABASE_URL. Then start Moorage without them too, or move "
+                "it there first, else Moorage makes an empty one there."
+            )
         return None
     url = given or kept
     if url is None:
@@ -149,7 +170,7 @@ def _put(backup: Opened, state: Path) -> None:
             case archive.SETTINGS | archive.PGDUMP:
                 continue
             case archive.SQLITE:
-                target = state / "moorage.db"
+                target = state / SQLITE
             case archive.SEAL:
                 target = state / "keys" / "seal.key"
             case _:

@@ -41,9 +41,9 @@ def take(settings: Settings, stream: IO[bytes]) -> Manifest:
         raise Refused(f"There is no install in {settings.state}: it has no {settings.seal_file}.")
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=settings.state) as name:
         directory = Path(name)
-        _gather(settings, directory)
+        embedded = _is_keystone_ours(settings)
+        _gather(settings, directory, embedded=embedded)
         found = sorted(path for path in directory.rglob("*") if path.is_file())
-        embedded = not settings.keystone
         manifest = Manifest(
             moorage=__version__,
             keystone=importlib.metadata.version("keystone") if embedded else None,
@@ -59,13 +59,19 @@ def take(settings: Settings, stream: IO[bytes]) -> Manifest:
     return manifest
 
 
-def _gather(settings: Settings, directory: Path) -> None:
+def _is_keystone_ours(settings: Settings) -> bool:
+    """A conductor needs none; but the API beside it in the same state may have one there."""
+    is_there = KeystoneHome(settings.state).database.exists()
+    return not settings.keystone and (settings.only != "conductor" or is_there)
+
+
+def _gather(settings: Settings, directory: Path, *, embedded: bool) -> None:
     url = make_url(settings.database)
     if url.get_backend_name() == "sqlite":
         databases.copy_sqlite(Path(str(url.database)), directory / archive.SQLITE)
     else:
         databases.copy_postgres(settings.database, directory / archive.PGDUMP)
-    if not settings.keystone:
+    if embedded:
         _gather_keystone(KeystoneHome(settings.state), directory / archive.KEYSTONE)
     _copy(settings.seal_file, directory / archive.SEAL)
     _write(directory / archive.INSTALL, f"{install_id(settings.state)}\n".encode())

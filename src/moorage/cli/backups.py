@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,11 @@ def check(file: str, progress: Progress) -> None:
 def restore(
     state: Path, file: str, progress: Progress, *, database: str | None, force: bool
 ) -> None:
-    """Put the backup into `state`. Raises Failure, Refused: then nothing has changed."""
+    """Put the backup into `state`. Raises Refused, with nothing changed, and Failure.
+
+    After a Failure of the disk in the midst of it, which says so, Moorage does not start on what
+    is half there: run again, it goes on.
+    """
     from moorage import install
     from moorage.backup import opened, place, refuse_occupied
 
@@ -70,7 +75,7 @@ def restore(
         )
     with (
         progress.step(f"{file} is restored to {state}") as step,
-        _disk(f"{file} can't be restored"),
+        _disk(f"{file} can't be restored", state),
         _source(file) as stream,
         opened(stream, state) as backup,
     ):
@@ -91,7 +96,8 @@ def restore(
         say(f"Never start the install in {backup.manifest.state} again: this one is it now.")
     say("What to type next:")
     say(f"  moorage up --state {state}")
-    say("  moorage orphan list      # what was made after the backup, and is unknown now")
+    say("  # what was made after the backup, and is unknown now:")
+    say(f"  MOORAGE_STATE={shlex.quote(str(state))} moorage orphan list")
 
 
 @contextlib.contextmanager
@@ -108,13 +114,28 @@ def _held(home: Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _disk(what: str) -> Iterator[None]:
-    """A disk that is full or failing, or a file that isn't ours, is no bug."""
+def _disk(what: str, restored: Path | None = None) -> Iterator[None]:
+    """A disk that is full or failing, or a file that isn't ours, is no bug.
+
+    `restored`: the state directory into which a restore was under way.
+    """
     try:
         yield
     except OSError as error:
         code = Code.DENIED if isinstance(error, PermissionError) else Code.FAILED
-        raise Failure(f"{what}: {error.strerror or error}", code=code) from None
+        mend = "" if restored is None else _how_it_goes_on(restored)
+        raise Failure(f"{what}: {error.strerror or error}", code=code, mend=mend) from None
+
+
+def _how_it_goes_on(state: Path) -> str:
+    from moorage.backup import RESTORING
+
+    if not (state / RESTORING).exists():
+        return ""
+    return (
+        "it is half there, and Moorage doesn't start on that: make room, and run it again. "
+        f"What was there before is in {state}/before-restore-…"
+    )
 
 
 def _told(manifest: Manifest) -> str:

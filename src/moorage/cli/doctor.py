@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from moorage.cli.facts import Facts
@@ -75,8 +75,11 @@ class Finding:
         return {name: str(value) for name, value in asdict(self).items()}
 
 
-def examine(facts: Facts, pool: ipaddress.IPv4Network, ports: Iterable[int]) -> list[Finding]:
-    """Everything that matters, the necessary first. `ports` are those that Moorage will take."""
+def examine(facts: Facts, pool: ipaddress.IPv4Network, ports: Mapping[int, str]) -> list[Finding]:
+    """Everything that matters, the necessary first.
+
+    `ports` are those that Moorage will take, each with the name of its setting.
+    """
     return [
         *_base(facts),
         *_tools(facts),
@@ -185,7 +188,9 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
     yield Finding("br_netfilter", Verdict.OK, seen)
 
 
-def _claims(facts: Facts, pool: ipaddress.IPv4Network, ports: Iterable[int]) -> Iterator[Finding]:
+def _claims(
+    facts: Facts, pool: ipaddress.IPv4Network, ports: Mapping[int, str]
+) -> Iterator[Finding]:
     clashes = [
         f"{line.file} gives {line.owner} {line.first}..{line.first + line.count - 1}"
         for line in facts.subids
@@ -212,14 +217,16 @@ def _claims(facts: Facts, pool: ipaddress.IPv4Network, ports: Iterable[int]) -> 
         "clusters would hide those addresses from this machine",
         "choose another one: moorage up --pool 10.64.0.0/12",
     )
-    for port in ports:
+    for port, setting in ports.items():
+        option = setting.replace("_", "-")
         taken = port in facts.ports_taken
         yield _required(
             f"port {port}",
             not taken,
             "taken by another process" if taken else "free",
             "Moorage can't listen there",
-            f"see who it is: ss -ltnp 'sport = :{port}'; or choose another (moorage up --help)",
+            f"see who it is: ss -ltnp 'sport = :{port}'; or choose another by "
+            f"moorage up --{option} or MOORAGE_{setting.upper()}",
         )
 
 

@@ -20,7 +20,7 @@ from moorage.cli import (
     templates,
 )
 from moorage.cli.failure import MEANINGS, Code, Failure
-from moorage.cli.options import Database, Only, OutputAs, State
+from moorage.cli.options import Database, MetricsPort, Only, OutputAs, State
 from moorage.cli.screen import Output, Progress, complain, say, show_json, teach
 
 CODES = "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
@@ -105,6 +105,7 @@ def up(
     keystone_port: Annotated[
         int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
     ] = None,
+    metrics_port: MetricsPort = None,
     public_address: Annotated[
         str | None,
         typer.Option(help="This machine's address as others see it.", show_default=False),
@@ -142,6 +143,7 @@ def up(
         "port": port,
         "keystone": keystone,
         "keystone_port": keystone_port,
+        "metrics_port": metrics_port,
         "public_address": public_address,
         "pool": pool,
         "database_url": database,
@@ -149,18 +151,15 @@ def up(
         "quota_clusters": quota_clusters,
         "quota_nodes": quota_nodes,
         "memory_overcommit": memory_overcommit,
-        "key_lost": key_lost or None,
     }
     from moorage.cli import choices, server
 
     settings = choices.load(choices.state_of(state), options)
     if foreground:
-        server.refuse_if_unfit(settings)
-        choices.keep(settings)
-        server.serve(settings)
+        server.serve(server.kept(settings, key_lost=key_lost))
         return
-    started = server.up(settings, Progress())
-    if not started and any(value is not None for value in options.values()):
+    started = server.up(settings, Progress(), key_lost=key_lost)
+    if not started and (key_lost or any(value is not None for value in options.values())):
         complain("it is up already, with the options it was started with: `moorage down` first")
     server.tell_what_next(choices.load(settings.state), started)
 
@@ -300,7 +299,8 @@ def doctor(state: State = None, output: OutputAs = Output.TABLE) -> None:
         "Show it all on this machine: a tenant, a Swarm cluster, a service on it, a worker "
         "lost and replaced. Needs root and a docker client; may be run again.",
         "moorage demo",
-        "moorage demo --state /var/lib/moorage-demo --port 9600 --keystone-port 5600",
+        "moorage demo --state /var/lib/moorage-demo --port 9600 --keystone-port 5600 "
+        "--metrics-port 9601",
     )
 )
 def demo(
@@ -311,12 +311,18 @@ def demo(
     keystone_port: Annotated[
         int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
     ] = None,
+    metrics_port: MetricsPort = None,
     database: Database = None,
 ) -> None:
     from moorage.cli import choices
     from moorage.cli.demo import run as show
 
-    options = {"port": port, "keystone_port": keystone_port, "database_url": database}
+    options = {
+        "port": port,
+        "keystone_port": keystone_port,
+        "metrics_port": metrics_port,
+        "database_url": database,
+    }
     show(choices.load(choices.state_of(state), options))
 
 

@@ -15,8 +15,11 @@ from moorage.cli.screen import Output
 
 
 class Half(StrEnum):
+    """What `--only` takes; the last one takes back what was said before."""
+
     API = "api"
     CONDUCTOR = "conductor"
+    BOTH = "both"
 
 
 OutputAs = Annotated[Output, typer.Option("-o", "--output", help="For a person or for a program.")]
@@ -51,8 +54,14 @@ Only = Annotated[
     Half | None,
     typer.Option(
         "--only",
-        help="Be one half of Moorage, beside other processes on one PostgreSQL.",
+        help="Be one half of Moorage, beside other processes on one PostgreSQL; `both`: all of it.",
         show_default=False,
+    ),
+]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", help="The port for Prometheus (9512); 0: none.", show_default=False
     ),
 ]
 

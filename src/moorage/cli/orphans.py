@@ -20,6 +20,8 @@ commands = typer.Typer(
         "moorage orphan remove 5f0c1c1e-…",
     ),
 )
+REMOVE_SECONDS = 180.0
+"""The server takes 120 s at the most, after it has looked for what is there, 30 s twice."""
 COLUMNS = ("uuid", "name", "project_id", "provider", "abandoned_at", "seen now", "reason")
 
 
@@ -54,7 +56,7 @@ def remove(
 ) -> None:
     asked = "?forget=true" if forget else ""
     path = f"/orphans/{segment(uuid, 'a cluster')}{asked}"
-    container_infra(choose(os_cloud)).call("DELETE", path)
+    container_infra(choose(os_cloud)).call("DELETE", path, seconds=REMOVE_SECONDS)
     say(f"{'Forgotten' if forget else 'Removed'}: {uuid}")
 
 

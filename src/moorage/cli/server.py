@@ -20,18 +20,17 @@ if TYPE_CHECKING:
 READY_SECONDS = 120.0
 """A first start makes Keystone's database, which takes seconds on a fast machine."""
 STOP_SECONDS = 30.0
+"""Beside what `stop_seconds` gives load balancers."""
 PORT_PATIENCE = 3.0
 """A server that was killed just now leaves its ports within that time."""
 
 
-def up(settings: Settings, progress: Progress) -> bool:
+def up(settings: Settings, progress: Progress, *, key_lost: bool = False) -> bool:
     """Start the server if it is not up, and return when it is ready: whether it was started."""
     home = Home.of(settings)
     if daemon.running(home) is not None:
         return False
-    refuse_if_unfit(settings)
-    home.prepare()
-    choices.keep(settings)
+    settings = kept(settings, key_lost=key_lost)
     with progress.step("Moorage starts") as step:
         child = daemon.spawn(home, choices.environment())
         daemon.await_ready(
@@ -39,6 +38,22 @@ def up(settings: Settings, progress: Progress) -> bool:
         )
         step.result(f"http://{settings.host}:{settings.port} answers")
     return True
+
+
+def kept(settings: Settings, *, key_lost: bool = False) -> Settings:
+    """What is served now, and by the next `moorage up`. Raises Failure on an unfit machine.
+
+    `key_lost`: what the key file of now does not open is lost. This is kept by its key's name:
+    it must not hold for another file, which is there by mistake some day.
+    """
+    refuse_if_unfit(settings)
+    Home.of(settings).prepare()
+    if key_lost:
+        from moorage import app
+
+        settings = settings.model_copy(update={"key_lost": app.current_key(settings)})
+    choices.keep(settings)
+    return settings
 
 
 def serve(settings: Settings) -> None:
@@ -53,11 +68,20 @@ def down(state: Path, progress: Progress) -> bool:
     """Stop the server and its Keystone; nodes go on. Returns whether one ran."""
     found = [daemon.running(Home(state, api)) for api in (True, False)]
     processes = [process for process in found if process is not None]
+    seconds = STOP_SECONDS + (_stop_seconds(state) if processes else 0)
     for process in processes:
         with progress.step("Moorage stops") as step:
-            if not daemon.stop(process, seconds=STOP_SECONDS):
-                step.result(f"it was killed, for it did not end within {STOP_SECONDS:.0f} s")
+            if not daemon.stop(process, seconds=seconds):
+                step.result(f"it was killed, for it did not end within {seconds:.0f} s")
     return bool(processes)
+
+
+def _stop_seconds(state: Path) -> float:
+    """So long its API was told to answer on; 0 where what is kept can't be read."""
+    try:
+        return choices.load(state).stop_seconds
+    except Failure:
+        return 0.0
 
 
 def purge(settings: Settings, progress: Progress) -> None:
@@ -80,14 +104,14 @@ def _remove_own_files(home: Home) -> None:
             directory.rmdir()
 
 
-def ports(settings: Settings) -> list[int]:
-    """The TCP ports that the server takes."""
+def ports(settings: Settings) -> dict[int, str]:
+    """The TCP ports that the server takes, each with the name of its setting."""
     own_keystone = not settings.keystone and settings.only != "conductor"
-    return [
-        settings.port,
-        *([settings.metrics_port] if settings.metrics_port else []),
-        *([settings.keystone_port] if own_keystone else []),
-    ]
+    return {
+        settings.port: "port",
+        **({settings.metrics_port: "metrics_port"} if settings.metrics_port else {}),
+        **({settings.keystone_port: "keystone_port"} if own_keystone else {}),
+    }
 
 
 def findings(settings: Settings) -> list[Finding]:
@@ -95,7 +119,7 @@ def findings(settings: Settings) -> list[Finding]:
     from moorage.cli.doctor import examine
     from moorage.cli.facts import gather
 
-    taken = [] if daemon.running(Home.of(settings)) else ports(settings)
+    taken = {} if daemon.running(Home.of(settings)) else ports(settings)
     facts = gather(settings.state, settings.host, taken)
     return examine(facts, settings.pool, taken)
 

@@ -99,13 +99,19 @@ class Service:
         """Another service of the same catalog, signed in to as to this one."""
         return Service(self._cloud, self._session, service_type, version)
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        """The answer's JSON, None where it has no body. Raises Failure."""
+    def call(self, method: str, path: str, body: object = None, *, seconds: float = TIMEOUT) -> Any:
+        """The answer's JSON, None where it has no body; it may take `seconds`. Raises Failure."""
         # A `next` link is a whole URL: only its path counts, so that it can't lead elsewhere.
         url = self.endpoint + path
         with _reached(self._cloud):
             answer = self._session.request(
-                url, method, json=body, headers=VERSION, raise_exc=False, redirect=False
+                url,
+                method,
+                json=body,
+                headers=VERSION,
+                raise_exc=False,
+                redirect=False,
+                timeout=seconds,
             )
         if answer.status_code >= 300:
             raise failure_of(answer.status_code, _json(answer), url)

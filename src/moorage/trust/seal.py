@@ -56,6 +56,15 @@ class Seal:
             _create(path)
             return cls(_read(path))
 
+    @property
+    def name(self) -> str:
+        """Of the key that seals; no secret, and not to be had again from another key."""
+        return self._current.hex()
+
+    def has(self, name: str | None) -> bool:
+        """Whether the key of that name is among these."""
+        return name in [known.hex() for known in self._ciphers]
+
     def seal(self, secret: bytes, context: str) -> bytes:
         header, nonce = VERSION + self._current, secrets.token_bytes(NONCE_BYTES)
         cipher = self._ciphers[self._current]

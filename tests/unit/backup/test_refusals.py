@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from moorage.backup import archive, opened
 from moorage.model.errors import Refused
 from moorage.settings import Settings
+from moorage.trust.seal import Seal
+from tests.postgres import PostgresServer
 from tests.unit.backup.conftest import Saved, tree
 
 
@@ -236,11 +240,16 @@ def test_a_seal_key_of_another(data: bytes, state: Path) -> None:
 
 
 def test_an_install_whose_parts_do_not_fit_is_not_saved(saved: Saved) -> None:
-    saved.settings.seal_file.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+    key_file, settings = saved.settings.seal_file, saved.state / "settings.json"
+    key_file.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
     with pytest.raises(Refused, match="does not open"):
         saved.saved()
-    (saved.state / "settings.json").write_text('{"key_lost": true}')
+    settings.write_text(json.dumps({"key_lost": Seal.load_or_create(key_file).name}))
     assert saved.saved(), "it was said that the key is lost"
+    key_file.unlink()
+    Seal.load_or_create(key_file)
+    with pytest.raises(Refused, match="does not open"):
+        saved.saved()  # of this one nothing was said
 
 
 @pytest.mark.parametrize("part", ["seal.key", "install", "keystone/admin.password"])
@@ -257,3 +266,23 @@ def test_an_install_without_its_own_keystone(tmp_path: Path, state: Path) -> Non
     with opened(io.BytesIO(saved.saved()), state) as backup:
         assert backup.manifest.keystone is None
         assert not [name for name in backup.manifest.parts if name.startswith("keystone/")]
+
+
+def test_an_install_that_only_conducts(
+    tmp_path: Path, state: Path, postgres: PostgresServer
+) -> None:
+    """It needs no Keystone. Where one is, beside the API in the same state, it is saved."""
+    with postgres.database() as name:
+        url = SecretStr(postgres.url(name))
+        settings = Settings(state=tmp_path / "old", only="conductor", database_url=url)
+        saved = Saved(settings)
+        saved.make()
+        with opened(io.BytesIO(saved.saved()), state) as backup:
+            assert backup.manifest.keystone is not None
+        shutil.rmtree(saved.state / "keystone")
+        with opened(io.BytesIO(saved.saved()), state) as backup:
+            assert backup.manifest.keystone is None
+            assert backup.clusters == 3
+        both = Saved(settings.model_copy(update={"only": None}))
+        with pytest.raises(Refused, match=r"no database .*keystone"):
+            both.saved()

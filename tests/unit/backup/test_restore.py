@@ -220,6 +220,19 @@ def test_a_sqlite_file_does_not_go_into_a_postgresql(saved: Saved, tmp_path: Pat
     assert not (tmp_path / "new").exists()
 
 
+def test_a_sqlite_file_comes_back_in_the_state_and_nowhere_else(
+    saved: Saved, tmp_path: Path
+) -> None:
+    """Where a variable names another file, the server would make an empty one there."""
+    data, new = saved.saved(), tmp_path / "new"
+    with pytest.raises(Refused, match="without --database and MOORAGE_DATABASE_URL") as caught:
+        put_back(data, new, database=f"sqlite:///{tmp_path / 'data' / 'moorage.db'}")
+    assert str(tmp_path / "data" / "moorage.db") in caught.value.reason
+    assert not new.exists()
+    put_back(data, new, database=f"sqlite:///{new / 'moorage.db'}?timeout=30")
+    assert sorted(known(choices.load(new))) == sorted(saved.clusters)
+
+
 def test_a_cut_off_restore_goes_on_in_its_own_database_only(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

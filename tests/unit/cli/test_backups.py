@@ -50,6 +50,7 @@ def test_there_and_back(
     assert moorage("restore", str(file), "--state", str(new)) == Code.OK
     said = capsys.readouterr().out
     assert f"moorage up --state {new}" in said
+    assert f"MOORAGE_STATE={new} moorage orphan list" in said, "it reads the clouds.yaml there"
     assert f"Never start the install in {saved.state} again" in said
     assert keys_open(Settings(state=new), saved.clusters)
     assert not (tmp_path / "run").exists()
@@ -131,6 +132,33 @@ def test_a_full_disk_is_told_as_one(
         assert "can't be saved: No space left on device" in capsys.readouterr().err
     assert os.fsync is real
     assert moorage("backup", "--check", str(file)) == Code.OK, "the last one is whole"
+
+
+def test_a_disk_that_fills_in_the_midst_says_how_it_goes_on(
+    saved: Saved, tmp_path: Path, moorage: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, state = tmp_path / "moorage.tar", saved.state
+    file.write_bytes(saved.saved())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    words = ("restore", str(file), "--state", str(state))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("moorage.backup.restore._put", full)
+        assert moorage(*words, "--force") == Code.FAILED
+    said = capsys.readouterr().err
+    assert "can't be restored: No space left on device" in said
+    assert "run it again" in said
+    assert f"{state}/before-restore-" in said
+    (aside,) = state.glob("before-restore-*")
+    assert (aside / "moorage.db").exists()
+    assert moorage(*words) == Code.OK
+    assert keys_open(Settings(state=state), saved.clusters)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("moorage.backup.check.databases.look_sqlite", full)
+        assert moorage(*words, "--force") == Code.FAILED
+    assert "run it again" not in capsys.readouterr().err, "nothing has changed"
 
 
 def test_a_refusal_leaves_no_directory(saved: Saved, tmp_path: Path, moorage: Run) -> None:

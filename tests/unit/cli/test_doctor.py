@@ -16,7 +16,7 @@ from moorage.cli.facts import Facts, Route, SubIds, gather, parse_routes, parse_
 from moorage.cli.failure import Code
 
 POOL = ipaddress.IPv4Network("10.128.0.0/12")
-PORTS = (9511, 5000)
+PORTS = {9511: "port", 5000: "keystone_port", 9512: "metrics_port"}
 GOOD = Facts(
     tools={tool: f"/usr/bin/{tool}" for tool in (*PACKAGES, "docker", "busybox")},
     controllers=frozenset({"cpu", "memory", "pids"}),
@@ -94,6 +94,12 @@ def test_what_has_its_price(name: str, facts: Facts) -> None:
     assert (finding.name, finding.verdict) == (name, Verdict.LIMITED)
     assert finding.cost
     assert finding.mend
+
+
+@pytest.mark.parametrize(("port", "name"), PORTS.items())
+def test_a_port_that_is_taken_names_what_chooses_another(port: int, name: str) -> None:
+    [finding] = missing(examine(replace(GOOD, ports_taken=frozenset({port})), POOL, PORTS))
+    assert f"moorage up --{name.replace('_', '-')} or MOORAGE_{name.upper()}" in finding.mend
 
 
 @pytest.mark.parametrize(

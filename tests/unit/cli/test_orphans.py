@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from keystoneauth1.session import Session
 
 from moorage.cli.failure import Code
+from moorage.cli.session import TIMEOUT
+from moorage.services.orphans import PATIENCE, REMOVE_SECONDS
 from tests.unit.cli.conftest import StubCloud, error, text
 
 Run = Callable[..., int]
@@ -60,6 +63,26 @@ def test_remove(cloud: StubCloud, moorage: Run, capsys: pytest.CaptureFixture[st
     cloud.will("DELETE /v1/orphans/5f0c", error(409, "No provider"))
     assert moorage("orphan", "remove", "5f0c") == Code.CONFLICT
     assert moorage("orphan", "remove", "..") == Code.USAGE
+
+
+def test_a_remove_is_waited_for_as_long_as_the_server_takes(
+    cloud: StubCloud, moorage: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it ends with "no answer" while what it asked for goes on."""
+    waited: dict[str, Any] = {}
+    ask = Session.request
+
+    def noted(self: Session, url: str, method: str, **more: Any) -> Any:
+        waited[f"{method} {url.partition('/v1')[2]}"] = more.get("timeout", self.timeout)
+        return ask(self, url, method, **more)
+
+    monkeypatch.setattr(Session, "request", noted)
+    cloud.will("GET /v1/orphans", (200, {"orphans": ROWS}))
+    cloud.will("DELETE /v1/orphans/5f0c", (204, None))
+    assert moorage("orphan", "list") == Code.OK
+    assert moorage("orphan", "remove", "5f0c") == Code.OK
+    assert waited["GET /orphans"] == TIMEOUT
+    assert waited["DELETE /orphans/5f0c"] >= REMOVE_SECONDS + 2 * PATIENCE
 
 
 def test_force_says_what_may_remain(

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 import moorage as package
-from moorage.cli import choices, daemon, server
+from moorage.cli import choices, daemon, main, server
 from moorage.cli import demo as demonstration
 from moorage.cli import facts as gathering
 from moorage.cli.daemon import Home
 from moorage.cli.failure import Code, Failure
 from moorage.cli.screen import Progress
 from moorage.settings import Settings
+from moorage.trust import Seal
 
 from .test_doctor import GOOD
 
@@ -98,6 +99,24 @@ def test_down_of_what_is_down(
     assert moorage("down", "--state", str(tmp_path / "nothing")) == Code.OK
     assert capsys.readouterr().out == "Moorage is down already.\n"
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("kept", ['{"stop_seconds": 45}', "{"])
+def test_down_waits_as_long_as_the_server_was_told_to_take(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    """What is kept may be damaged: it stops all the same."""
+    waited: list[float] = []
+
+    def stop(_: daemon.Process, *, seconds: float) -> bool:
+        waited.append(seconds)
+        return True
+
+    monkeypatch.setattr(daemon, "stop", stop)
+    Home(tmp_path).settings.write_text(kept)
+    with daemon.held(Home(tmp_path)):
+        assert moorage("down", "--state", str(tmp_path)) == Code.OK
+    assert waited == [server.STOP_SECONDS + (45 if "45" in kept else 0)]
 
 
 def test_purge_asks_and_nobody_answers(tmp_path: Path, moorage: Callable[..., int]) -> None:
@@ -256,6 +275,40 @@ def test_one_half_of_it(
     assert len(server.ports(started[0])) == (3 if only == "api" else 2)
 
 
+@pytest.mark.usefixtures("machine")
+def test_what_was_one_half_is_both_again(tmp_path: Path, moorage: Callable[..., int]) -> None:
+    words = ("--state", str(tmp_path), "--database", URL)
+    assert moorage("up", *words, "--only", "conductor") == Code.OK
+    assert moorage("up", *words) == Code.OK
+    assert choices.load(tmp_path).only == "conductor", "what was said last is kept"
+    assert moorage("up", *words, "--only", "both") == Code.OK
+    assert choices.load(tmp_path).only is None
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_second_one_on_a_machine_takes_no_port_of_the_first(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `moorage demo --help` types it."""
+    shown: list[Settings] = []
+    monkeypatch.setattr(demonstration, "run", shown.append)
+    [typed] = [line for line in example_lines() if "--state" in line]
+    words = typed.replace("/var/lib", str(tmp_path)).split()
+    assert moorage(*words[words.index("demo") :]) == Code.OK
+    state = ("--state", str(tmp_path / "up"))
+    given = ("--port", "9600", "--keystone-port", "5600", "--metrics-port", "9601")
+    assert moorage("up", *state, *given) == Code.OK
+    first = server.ports(Settings(state=tmp_path))
+    for settings in (*shown, choices.load(tmp_path / "up")):
+        assert len(server.ports(settings)) == 3
+        assert not server.ports(settings).keys() & first.keys()
+
+
+def example_lines() -> list[str]:
+    [demo] = [c for c in main.app.registered_commands if c.callback is main.demo]
+    return str(demo.help).splitlines()
+
+
 def test_one_half_needs_a_database_that_others_share(
     tmp_path: Path, moorage: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,3 +323,32 @@ def test_names_of_machines_that_can_not_be(
     monkeypatch.setenv("MOORAGE_MACHINE", machine)
     with pytest.raises(Failure, match="machine"):
         choices.load(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["up", "up --foreground"])
+@pytest.mark.usefixtures("machine")
+def test_a_lost_key_is_said_of_one_key_file(
+    tmp_path: Path, moorage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What is kept is the key that is there instead: another one is another matter."""
+    started: list[Settings] = []
+    monkeypatch.setattr(server, "serve", started.append)
+    state, key_file = tmp_path / "state", tmp_path / "mount" / "seal.key"
+    monkeypatch.setenv("MOORAGE_KEY_FILE", str(key_file))
+    assert moorage(*how.split(), "--state", str(state), "--key-lost") == Code.OK
+    assert moorage("up", "--state", str(state)) == Code.OK
+    kept = choices.load(state).key_lost
+    assert kept == Seal.load_or_create(key_file).name
+    assert [settings.key_lost for settings in started] == ([kept] if "fore" in how else [])
+    key_file.unlink()
+    assert not Seal.load_or_create(key_file).has(kept)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_lost_key_that_was_not_named_is_said_again(
+    tmp_path: Path, moorage: Callable[..., int]
+) -> None:
+    Home(tmp_path).settings.write_text('{"key_lost": true}')
+    assert choices.load(tmp_path).key_lost is None
+    assert moorage("up", "--state", str(tmp_path), "--key-lost") == Code.OK
+    assert choices.load(tmp_path).key_lost

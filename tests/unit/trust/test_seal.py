@@ -102,3 +102,14 @@ def test_a_file_without_keys_is_refused_and_left_alone(tmp_path: Path, content: 
     with pytest.raises(Refused, match="backup"):
         Seal.load_or_create(path)
     assert path.read_bytes() == content
+
+
+def test_keys_have_names() -> None:
+    old, new = Seal([b"o" * 32]), Seal([b"n" * 32])
+    both = Seal([b"n" * 32, b"o" * 32])
+    assert old.name != new.name == both.name, "the name of the one that seals"
+    assert both.has(old.name)
+    assert both.has(new.name)
+    assert not old.has(new.name)
+    assert not old.has(None)
+    assert not old.has("")
