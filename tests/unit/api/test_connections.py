@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from moorage.api.connections import MOST_AHEAD, MOST_HEAD, MOST_WHOLE, Bounds
-from moorage.api.listener import Listener, connections_at_most
+from moorage.api.listener import Listener
+from moorage.connections import MOST_AHEAD, MOST_HEAD, MOST_WHOLE, Bounds, connections_at_most
 from moorage.model.errors import Refused
 
 PATIENCE = 5.0

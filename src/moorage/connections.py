@@ -1,5 +1,7 @@
 """Connections, before anything is known of who asks: how many, how large, how slow.
 
+The API's, and those of the embedded Keystone.
+
 uvicorn's protocol on httptools bounds neither a request's head, nor the time that it takes,
 nor who opens how many connections, nor what a client does not read. `Connection` adds that:
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +40,8 @@ MOST_WHOLE = 2 * 2**20
 """Bytes of one request on the wire: a body of 256 KiB, in however small chunks."""
 MOST_AHEAD = 8
 """Requests that a client may send before the answer to the first (HTTP pipelining)."""
+SPARE_FILES = 256
+"""Descriptors that clients can't have: the database's, Keystone's, the nodes'."""
 
 log = structlog.get_logger("moorage.api")
 
@@ -115,7 +120,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.peer = _peer(self.client[0]) if self.client else ""
+        self.peer = peer_of(self.client[0]) if self.client else ""
         self.waits_since = self.loop.time()
         if (limit := self._guard.admit(self)) is not None:
             turned_away(limit)
@@ -214,7 +219,7 @@ class Connection(HttpToolsProtocol):
         self.send_400_response("The request took too long.")
 
 
-def _peer(address: str) -> str:
+def peer_of(address: str) -> str:
     """Who counts as one: an IPv4 address, or the /64 that one IPv6 host may choose from."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -223,3 +228,11 @@ def _peer(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
         return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
     return address
+
+
+def connections_at_most(wanted: int) -> int:
+    """So many that descriptors remain for everything else, whatever the limit is."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(16, min(wanted, soft - SPARE_FILES, soft * 3 // 4))
