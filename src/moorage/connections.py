@@ -21,6 +21,7 @@ looks at all of them every now and then. So a slow client costs a socket, its fe
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import resource
 from collections import Counter
@@ -219,6 +220,7 @@ class Connection(HttpToolsProtocol):
         self.send_400_response("The request took too long.")
 
 
+@functools.lru_cache(maxsize=4096)
 def peer_of(address: str) -> str:
     """Who counts as one: an IPv4 address, or the /64 that one IPv6 host may choose from."""
     try:
