@@ -26,8 +26,7 @@ from sqlalchemy.engine import make_url
 
 from moorage import failpoints, install, log_lines
 from moorage.api import Api, create_api, create_probes
-from moorage.api.connections import Bounds
-from moorage.api.listener import Listener, connections_at_most
+from moorage.api.listener import Listener
 from moorage.api.probes import Probes
 from moorage.api.rates import Rates
 from moorage.api.readiness import Check, Readiness
@@ -35,6 +34,7 @@ from moorage.backup import RESTORING, leftovers
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
+from moorage.connections import Bounds, connections_at_most
 from moorage.ending import Ending
 from moorage.identity.clouds import save_cloud
 from moorage.identity.embedded import EmbeddedKeystone, KeystoneSpec
@@ -292,10 +292,14 @@ def _listener(api: Api, settings: Settings) -> Listener:
         receive_seconds=settings.receive_seconds,
         send_seconds=settings.send_seconds,
         connections=connections_at_most(settings.connections),
-        # A proxy's clients all come from its own address; to count them is its business.
-        each=0 if settings.trust_proxy else settings.connections_per_address,
+        each=_connections_of_one(settings),
     )
     return Listener(api, settings.host, settings.port, bounds, drain_seconds=DRAIN_SECONDS)
+
+
+def _connections_of_one(settings: Settings) -> int:
+    """A proxy's clients all come from its own address; to count them is its business."""
+    return 0 if settings.trust_proxy else settings.connections_per_address
 
 
 def _probing(probes: Probes, settings: Settings) -> Listener:
@@ -331,6 +335,8 @@ async def _keystone(settings: Settings) -> AsyncIterator[tuple[str, Credentials]
         port=settings.keystone_port,
         public_host=host,
         container_infra_url=f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/v1",
+        connections=settings.connections,
+        each=_connections_of_one(settings),
     )
     keystone = EmbeddedKeystone(spec)
     await keystone.start()

@@ -388,3 +388,20 @@ async def test_the_port_is_taken(state: Path) -> None:
         with pytest.raises(Refused, match=f"can't listen on 127.0.0.1:{spec.port}"):
             await EmbeddedKeystone(spec).start()
     assert servers(state) == []
+
+
+async def test_half_a_request_stops_nobody(shared: EmbeddedKeystone, alice: Credentials) -> None:
+    """Keystone reads bodies before it knows who sends them: a peer may never send the rest."""
+    address = shared.service().auth_url.removeprefix("http://").removesuffix("/v3").split(":")
+    head = b"POST /v3/anything HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"
+    halves = []
+    try:
+        for _ in range(3):
+            halves.append(await asyncio.open_connection(address[0], int(address[1])))
+            halves[-1][1].write(head)
+        await asyncio.sleep(0.2)
+        async with KeystoneClient(alice) as theirs, asyncio.timeout(3):
+            assert await theirs.token()
+    finally:
+        for _, writer in halves:
+            writer.close()

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from moorage.api.connections import Bounds
 from moorage.api.listener import Listener
 from moorage.api.probes import Probes
 from moorage.api.readiness import Readiness
 from moorage.conductor.loop import Conductor
+from moorage.connections import Bounds
 from moorage.ending import Ending
 from moorage.metrics.census import Page
 from moorage.model.errors import Refused

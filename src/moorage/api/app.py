@@ -88,6 +88,6 @@ def create_probes(*, ready: Readiness, audit: AuditService) -> Api:
 class _Nobody:
     """Knows no token."""
 
-    async def validate(self, token: str) -> Caller:
-        del token
+    async def validate(self, token: str, address: str = "") -> Caller:
+        del token, address
         raise Unauthenticated("this process serves no API.")

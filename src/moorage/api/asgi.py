@@ -32,6 +32,7 @@ from moorage.api.context import CHANGING, Context
 from moorage.api.limits import NOTHING, check_url, read_json
 from moorage.api.rates import Rates
 from moorage.api.routing import Route, Routes
+from moorage.api.strangers import Strangers
 from moorage.metrics.requests import Limit, answered, turned_away
 from moorage.model.errors import Invalid, MoorageError
 from moorage.model.ports import TokenValidator
@@ -39,6 +40,9 @@ from moorage.services import AuditService
 
 QUIET = frozenset({"/healthz", "/readyz"})
 """Asked every few seconds by machines; not logged where all is well."""
+
+MOST_PATH, MOST_METHOD = 200, 20
+"""Characters of each in the log: whoever asks chooses them."""
 
 _REQUEST_ID: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
 """As `bind_contextvars` would make it, which takes ten times as long to set it."""
@@ -69,6 +73,7 @@ class Api:
         self._identity_url = identity_url
         self._rates = rates
         self._trust_proxy = trust_proxy
+        self._strangers = Strangers()
 
     @functools.cached_property
     def _log(self) -> Any:
@@ -95,17 +100,30 @@ class Api:
         took = time.perf_counter() - started
         answered(asked.method, asked.route, status, took)
         if status >= 400 or asked.path not in QUIET:
-            given = asked.global_request_id
-            more = {"global_request_id": given} if given else {}
-            self._log.info(
-                "request",
-                method=asked.method,
-                path=asked.path,
-                status=status,
-                ms=round(took * 1000, 2),
-                project=asked.caller.project_id if asked.caller else None,
-                **more,
-            )
+            self._tell(asked, status, took)
+
+    def _tell(self, asked: Context, status: int, took: float) -> None:
+        """Its line in the log; none for each of a stranger's many."""
+        more: dict[str, Any] = {}
+        if asked.caller is None:
+            peer = asked.peer
+            untold = self._strangers.untold(peer)
+            if untold is None:
+                return
+            more["client"] = peer
+            if untold:
+                more["untold"] = untold
+        if given := asked.global_request_id:
+            more["global_request_id"] = given
+        self._log.info(
+            "request",
+            method=asked.method[:MOST_METHOD],
+            path=asked.path[:MOST_PATH],
+            status=status,
+            ms=round(took * 1000, 2),
+            project=asked.caller.project_id if asked.caller else None,
+            **more,
+        )
 
     async def _answer(self, asked: Context, receive: Receive) -> Answer:
         version = self._version(asked)
@@ -149,7 +167,7 @@ class Api:
     def _refusal(self, asked: Context, error: Exception) -> Answer:
         answer = errors.answer_to(error, asked.request_id, identity_url=self._identity_url)
         if answer.status_code == 500 and not isinstance(error, MoorageError):
-            self._log.error("bug", path=asked.path, exc_info=error)
+            self._log.error("bug", path=asked.path[:MOST_PATH], exc_info=error)
         return answer
 
 

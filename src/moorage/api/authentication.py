@@ -20,7 +20,7 @@ async def authenticate(asked: Context, validator: TokenValidator) -> None:
     token = asked.headers.get(b"x-auth-token")
     if not token:
         raise Unauthenticated("This needs a token of Keystone's, in X-Auth-Token.")
-    caller = await validator.validate(token.decode("latin-1"))
+    caller = await validator.validate(token.decode("latin-1"), asked.peer)
     if asked.method in CHANGING:
         caller = dataclasses.replace(caller, request_id=asked.request_id)
     asked.caller = caller

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 
 from moorage.api.links import base_url, client_address
+from moorage.connections import peer_of
 from moorage.metrics.requests import NO_ROUTE
 from moorage.model.caller import Caller
 from moorage.model.errors import Unauthenticated
@@ -81,6 +82,11 @@ class Context:
     def address(self) -> str:
         """Where the request came from: an IP address, or empty where nobody knows."""
         return client_address(self.scope, self.headers, trust_proxy=self.trust_proxy)
+
+    @property
+    def peer(self) -> str:
+        """As `address`, for limits: an IPv6 host has the whole /64 to choose from."""
+        return peer_of(self.address)
 
 
 def _given_by_the_api() -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 from typing import Any
 
 import uvicorn
 
-from moorage.api.connections import Bounds, Guard
+from moorage.connections import Bounds, Guard
 from moorage.model.errors import Refused
-
-SPARE_FILES = 256
-"""Descriptors that clients can't have: the database's, Keystone's, the nodes'."""
 
 
 class Listener:
@@ -82,11 +78,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Any:
         """They are the application's: the conductor has to stop as well."""
         return contextlib.nullcontext()
-
-
-def connections_at_most(wanted: int) -> int:
-    """So many that descriptors remain for everything else, whatever the limit is."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return wanted
-    return max(16, min(wanted, soft - SPARE_FILES, soft * 3 // 4))

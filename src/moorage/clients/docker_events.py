@@ -3,7 +3,7 @@
 Events are hints here, so their bytes are counted and thrown away. What must stay true:
 
 - There is a stream for every cluster, so each must cost little. asyncio's TLS keeps 300 KB
-  a connection; a non-blocking socket of `ssl` on the loop's readers keeps a tenth.
+  a connection; `_Wire`, on the loop's readers, keeps a tenth.
 - An engine that hangs is heard as well: every request ends by itself after PULSE seconds
   (`until`), and the next one asks from there (`since`) on the same connection. One that does
   not end in time is a sign of trouble, as is one that breaks off.
@@ -38,7 +38,8 @@ GRACE = 4.0
 CONNECT_SECONDS = 4.0
 PIECE = 4096
 OVERHEAD = 64 << 10
-"""Bytes of one answer that are no events: its headers, and the lengths of its pieces."""
+"""Bytes of one answer that are no events: its headers, and the lengths of its pieces. Bytes of
+TLS as well, between two pieces of data: a record has 16 KiB at the most."""
 KEEPALIVE = {socket.TCP_KEEPIDLE: 6, socket.TCP_KEEPINTVL: 2, socket.TCP_KEEPCNT: 2}
 """Seconds of silence, seconds between two probes, probes: gone after ten seconds."""
 
@@ -59,7 +60,7 @@ class Ear:
         self._port = port
         self._tls = tls
         self._filters = json.dumps(filters)
-        self._wire: ssl.SSLSocket | None = None
+        self._wire: _Wire | None = None
 
     async def open(self) -> None:
         plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -70,18 +71,15 @@ class Ear:
                 plain.setsockopt(socket.IPPROTO_TCP, option, value)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(plain, (self._address, self._port))
-                self._wire = self._tls.wrap_socket(
-                    plain, server_hostname=self._address, do_handshake_on_connect=False
-                )
-                await self._do(self._wire.do_handshake)
+                wire = _Wire(self._name, plain, self._tls, self._address)
+                await wire.handshake()
         except OSError as error:  # TimeoutError and ssl.SSLError are some
-            self.close()
             plain.close()
             raise self._silent(error) from None
-        except asyncio.CancelledError:
-            self.close()
+        except BaseException:
             plain.close()
             raise
+        self._wire = wire
 
     def close(self) -> None:
         if self._wire is not None:
@@ -114,15 +112,15 @@ class Ear:
         assert self._wire is not None  # noqa: S101 -- it was opened
         wire, answer = self._wire, _Answer(self._name)
         async with asyncio.timeout(CONNECT_SECONDS):
-            await self._do(wire.send, self._request(since, until))
+            await wire.send(self._request(since, until))
             while answer.status is None:
-                answer.feed(await self._do(wire.recv, PIECE))
+                answer.feed(await wire.receive())
         while not answer.over:
             if answer.heard():
                 yield
             # Whoever listens may have taken its time with a hint: what waits is no silence.
             async with asyncio.timeout(max(until + GRACE - time.time(), 1.0)):
-                answer.feed(await self._do(wire.recv, PIECE))
+                answer.feed(await wire.receive())
         if answer.heard():
             yield
 
@@ -135,28 +133,72 @@ class Ear:
             f"Host: {self._address}:{self._port}\r\nAccept-Encoding: identity\r\n\r\n"
         ).encode()
 
+
+class _Wire:
+    """TLS over a connected socket, a piece at a time.
+
+    From a record without data OpenSSL goes on to the next one by itself, as long as its source
+    has any: given a socket that its peer keeps full, it would never come back, and the loop stand
+    still. So it is given a piece at a time, the loop has its turn after each, and what has no
+    data in it is counted. Its methods raise OSError; EngineSilent beyond OVERHEAD.
+    """
+
+    def __init__(
+        self, name: str, plain: socket.socket, context: ssl.SSLContext, address: str
+    ) -> None:
+        self._name = name
+        self._plain = plain
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=address)
+        self._without_data = 0
+        """Bytes since the last data."""
+
+    def close(self) -> None:
+        self._plain.close()
+
+    async def handshake(self) -> None:
+        await self._do(self._tls.do_handshake)
+        self._without_data = 0
+
+    async def send(self, data: bytes) -> None:
+        await self._do(self._tls.write, data)
+
+    async def receive(self) -> bytes:
+        """At least a byte and at most PIECE; none where the peer has closed."""
+        try:
+            data = await self._do(self._tls.read, PIECE)
+        except ssl.SSLEOFError:
+            return b""
+        self._without_data = 0
+        return data
+
     async def _do(self, act: Callable[..., T], *arguments: object) -> T:
-        """A call of the non-blocking socket, again whenever it can go on."""
-        loop = asyncio.get_running_loop()
+        """A call of TLS, again after each piece until it needs no more of them."""
         while True:
             try:
-                return act(*arguments)
+                done = act(*arguments)
             except ssl.SSLWantReadError:
-                await self._until_ready(loop.add_reader, loop.remove_reader)
-            except ssl.SSLWantWriteError:
-                await self._until_ready(loop.add_writer, loop.remove_writer)
+                await self._flush()
+                await self._take()
+            else:
+                await self._flush()
+                return done
 
-    async def _until_ready(
-        self, begin: Callable[..., object], end: Callable[[int], object]
-    ) -> None:
-        assert self._wire is not None  # noqa: S101
-        number = self._wire.fileno()
-        ready = asyncio.Event()
-        begin(number, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            end(number)
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await asyncio.get_running_loop().sock_sendall(self._plain, self._outgoing.read())
+
+    async def _take(self) -> None:
+        # A socket that has something is read without a wait: the others' turn is asked for.
+        await asyncio.sleep(0)
+        piece = await asyncio.get_running_loop().sock_recv(self._plain, PIECE)
+        if piece:
+            self._incoming.write(piece)
+        else:
+            self._incoming.write_eof()
+        self._without_data += len(piece)
+        if self._without_data > OVERHEAD:
+            raise EngineSilent(f"{self._name} sends more than a Docker Engine does")
 
 
 class _Answer:

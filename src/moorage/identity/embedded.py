@@ -29,7 +29,8 @@ class KeystoneSpec:
 
     `public_host` is the host name or address by which clients reach it;
     `container_infra_url` is Moorage's own public URL, with `/v1`. Both go into the
-    catalogue, and are corrected there at the next start when they change.
+    catalogue, and are corrected there at the next start when they change. `connections` and
+    `each` bound those that are open, in all and of one address (0: any number).
     """
 
     state: Path
@@ -37,6 +38,8 @@ class KeystoneSpec:
     port: int
     public_host: str
     container_infra_url: str
+    connections: int = 1000
+    each: int = 200
 
     @property
     def identity_url(self) -> str:
@@ -74,6 +77,8 @@ class EmbeddedKeystone:
             *("--host", spec.host, "--port", str(spec.port)),
             *("--identity-url", spec.identity_url),
             *("--container-infra-url", spec.container_infra_url),
+            *("--connections", str(spec.connections)),
+            *("--connections-per-address", str(spec.each)),
             *("--parent", str(os.getpid())),
         ]
         with self._home.stderr.open("wb") as stderr:

@@ -6,12 +6,14 @@ machine. With `--parent` it is killed by the kernel when that process ends, howe
 that ended.
 
 Keystone is WSGI, and SQLite has one writer: one thread serves, and two requests that
-write can't meet ("database is locked").
+write can't meet ("database is locked"). So nobody may keep that thread: the connections are
+bounded as the API's are (`connections`), and `intake` stands before it.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import ctypes
 import os
 import signal
@@ -40,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--identity-url", required=True, help="as clients see it, with /v3")
     parser.add_argument("--container-infra-url", required=True, help="with /v1")
+    parser.add_argument("--connections", type=int, default=1000, help="that clients may have open")
+    parser.add_argument(
+        "--connections-per-address", type=int, default=200, help="of one address; 0: any number"
+    )
     parser.add_argument("--parent", type=int, help="the pid that started this process")
     return parser
 
@@ -75,28 +81,44 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
-    import uvicorn  # noqa: PLC0415 - imports come after _bind, on purpose
+    import structlog  # noqa: PLC0415 - imports come after _bind, on purpose
+    import uvicorn  # noqa: PLC0415
     from a2wsgi import WSGIMiddleware  # noqa: PLC0415
 
+    from moorage.connections import Bounds, Guard, connections_at_most  # noqa: PLC0415
     from moorage.identity.bootstrap import application  # noqa: PLC0415
     from moorage.identity.home import KeystoneHome  # noqa: PLC0415
+    from moorage.identity.intake import Intake  # noqa: PLC0415
 
+    # Standard error is a file without a bound: what any peer can cause is not written there.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
     served = application(
         KeystoneHome(options.state),
         identity_url=options.identity_url,
         container_infra_url=options.container_infra_url,
     )
 
+    guard = Guard(
+        Bounds(
+            connections=connections_at_most(options.connections),
+            each=options.connections_per_address,
+        )
+    )
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            self.watching = asyncio.create_task(guard.watch())
             os.write(1, b"ready\n")
             os.dup2(2, 1)
 
     config = uvicorn.Config(
-        WSGIMiddleware(served, workers=1),
+        Intake(WSGIMiddleware(served, workers=1)),
+        http=guard.connection,  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_level="error",
         server_header=False,
         timeout_graceful_shutdown=2,
     )

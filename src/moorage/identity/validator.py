@@ -2,7 +2,8 @@
 
 An answer is believed for `cache_seconds`, or until the token ends: that is how long a
 revoked token may still work. A "no" is believed for `REFUSED_SECONDS`, and kept apart,
-so that a flood of forged tokens can't push the good ones out. Requests that bring one
+so that a flood of forged tokens can't push the good ones out; nor can it take the places of
+those that wait for Keystone (`EACH`, `RESERVED`). Requests that bring one
 token at one time share one question. What is kept of a token is its SHA-256.
 
 Nothing is believed past its time: while Keystone is silent, new and old tokens alike
@@ -15,7 +16,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Generic, NoReturn, Protocol, TypeVar
 
@@ -33,6 +34,10 @@ NO_TOKEN = "moorage-asks-whether-you-are-there"  # noqa: S105 -- nobody's
 """Keystone's answer to it, that there is none such, says that it is there and lets us ask."""
 PENDING = 256
 """So many different tokens may wait for Keystone's answer; one more is told to come later."""
+RESERVED = 64
+"""Of those, for tokens that were good before: new ones, which may be forged, can't have them."""
+EACH = 16
+"""So many new tokens of one address may wait: what it forges keeps no place from others."""
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 """What a header can carry. Fernet tokens have about 200 characters, JWS some 500 more."""
 
@@ -63,10 +68,14 @@ class KeystoneValidator:
         self._known: _Recent[Caller] = _Recent(entries)
         self._refused: _Recent[Refused] = _Recent(REFUSED_ENTRIES)
         self._pending: dict[bytes, asyncio.Task[Caller]] = {}
+        self._good: _Recent[bool] = _Recent(entries)
+        """Tokens that Keystone knew when it was asked last."""
+        self._new: Counter[str] = Counter()
+        """Pending tokens that were not among those: how many, by the address that brought them."""
         self._answered_at = float("-inf")
 
-    async def validate(self, token: str) -> Caller:
-        """Who bears this token.
+    async def validate(self, token: str, address: str = "") -> Caller:
+        """Who bears this token. `address`: who brings it, as `connections.peer_of` has it.
 
         Raises Unauthenticated; Forbidden for a token without a project; RetryLater
         where Keystone is silent or has too many questions waiting.
@@ -84,11 +93,7 @@ class KeystoneValidator:
             raise Unauthenticated("The token is not one that Keystone issues.")
         question = self._pending.get(key)
         if question is None:
-            if len(self._pending) >= PENDING:
-                raise RetryLater("Too many new tokens are waiting for Keystone.", delay=2.0)
-            question = asyncio.create_task(self._ask(key, token))
-            self._pending[key] = question
-            question.add_done_callback(lambda done: self._answered(key, done))
+            question = self._asked(key, token, address)
         try:
             # One who hangs up must not end the question for the others.
             caller = await asyncio.shield(question)
@@ -100,6 +105,30 @@ class KeystoneValidator:
             raise
         token_seen(Token.VALIDATED)
         return caller
+
+    def _asked(self, key: bytes, token: str, address: str) -> asyncio.Task[Caller]:
+        """A new question. Raises RetryLater where it has no place."""
+        new = not self._good.get(key, self._clock())
+        full = len(self._pending) >= PENDING or (
+            new and (self._new[address] >= EACH or self._new.total() >= PENDING - RESERVED)
+        )
+        if full:
+            raise RetryLater("Too many new tokens are waiting for Keystone.", delay=2.0)
+        if new:
+            self._new[address] += 1
+        question = self._pending[key] = asyncio.create_task(self._ask(key, token))
+
+        def answered(done: asyncio.Task[Caller]) -> None:
+            del self._pending[key]
+            if new:
+                self._new[address] -= 1
+                if not self._new[address]:
+                    del self._new[address]
+            if not done.cancelled():
+                done.exception()  # seen, even where everybody hung up
+
+        question.add_done_callback(answered)
+        return question
 
     async def check(self) -> None:
         """Whether tokens can be validated: Keystone said something of late, or says it now.
@@ -126,8 +155,10 @@ class KeystoneValidator:
                 roles=frozenset(role.lower() for role in info.roles),
                 expires_at=info.expires_at,
             )
+            self._good.put(key, True, info.expires_at)
             self._known.put(key, caller, min(now + self._cache_seconds, info.expires_at))
             return caller
+        self._good.forget(key)
         self._refused.put(key, refusal, now + min(REFUSED_SECONDS, self._cache_seconds))
         raise refusal
 
@@ -143,11 +174,6 @@ class KeystoneValidator:
             ) from refusal_of_ours
         self._answered_at = self._clock()
         return info
-
-    def _answered(self, key: bytes, question: asyncio.Task[Caller]) -> None:
-        self._pending.pop(key, None)
-        if not question.cancelled():
-            question.exception()  # seen, even where everybody hung up
 
 
 def _raise_anew(refusal: Refused) -> NoReturn:
@@ -175,6 +201,9 @@ class _Recent(Generic[_Value]):
             return None
         self._values.move_to_end(key)
         return value
+
+    def forget(self, key: bytes) -> None:
+        self._values.pop(key, None)
 
     def put(self, key: bytes, value: _Value, until: float) -> None:
         self._values[key] = (value, until)

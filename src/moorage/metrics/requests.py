@@ -79,7 +79,7 @@ _TURNED_AWAY = Counter(
     "Connections and requests that a limit ended. rate: a project asks for too many changes "
     "(429). connections, address: too many open ones, in all or from one address. slow: a "
     "request or the reading of an answer took too long. size: a URL, headers or a body beyond "
-    "their limits.",
+    "their limits. unread: too much was answered that nobody reads.",
     ["limit"],
     registry=REGISTRY,
 )
@@ -98,6 +98,7 @@ class Limit(enum.StrEnum):
     ADDRESS = "address"
     SLOW = "slow"
     SIZE = "size"
+    UNREAD = "unread"
 
 
 _TURNED_AWAY_BY = {limit: _TURNED_AWAY.labels(limit.value) for limit in Limit}

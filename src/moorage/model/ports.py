@@ -229,8 +229,11 @@ class NodeNetwork(Protocol):
 
 
 class TokenValidator(Protocol):
-    async def validate(self, token: str) -> Caller:
-        """Who bears this token. Raises Unauthenticated; RetryLater where Keystone is silent."""
+    async def validate(self, token: str, address: str = "") -> Caller:
+        """Who bears this token, which `address` brings.
+
+        Raises Unauthenticated; RetryLater where Keystone is silent, or that address asks too much.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from moorage.model.cluster import Cluster
 from moorage.model.errors import NotFound
@@ -19,9 +19,8 @@ from moorage.store.scope import Scope
 from moorage.store.tables import Instant, clusters, events
 
 MOST = 2000
-"""Steps of one cluster, and as many turns of it: older ones are forgotten. Wishes are kept, so
-that a story begins at its first."""
-FORGOTTEN = (EventKind.STEP, EventKind.TURN)
+"""Wishes for one cluster, as many steps of it, and turns: older ones are forgotten, but for its
+first wish, so that a story has its beginning."""
 PRUNED_EVERY = 100
 """Rows. To forget is a search; one in so many writes pays for it."""
 KEPT = datetime.timedelta(days=30)
@@ -35,10 +34,14 @@ _NEWEST = (
     .limit(1)
     .offset(MOST)
 )
+_FIRST_WISH = select(func.min(events.c.id)).where(
+    events.c.cluster_uuid == bindparam("cluster"), events.c.kind == EventKind.REQUEST.value
+)
 _CUT = events.delete().where(
     events.c.cluster_uuid == bindparam("cluster"),
     events.c.kind == bindparam("of"),
     events.c.id <= bindparam("oldest"),
+    events.c.id != bindparam("first"),
 )
 _FORGET = events.delete().where(
     events.c.at < bindparam("before"), events.c.cluster_uuid.not_in(select(clusters.c.uuid))
@@ -124,11 +127,12 @@ def said(what: str, by: str, request_id: str | None = None) -> Event:
 
 
 def _prune(connection: Connection, cluster_uuid: str) -> None:
-    for kind in FORGOTTEN:
+    first = connection.scalar(_FIRST_WISH, {"cluster": cluster_uuid}) or 0
+    for kind in EventKind:
         of = {"cluster": cluster_uuid, "of": kind.value}
         oldest = connection.scalar(_NEWEST, of)
         if oldest is not None:
-            connection.execute(_CUT, {**of, "oldest": oldest})
+            connection.execute(_CUT, {**of, "oldest": oldest, "first": first})
     connection.execute(_FORGET, {"before": Instant.now() - KEPT})
 
 

@@ -56,7 +56,7 @@ class PaperKeystone:
     )
     seen: list[str] = field(default_factory=list)
 
-    async def validate(self, token: str) -> Caller:
+    async def validate(self, token: str, address: str = "") -> Caller:
         self.seen.append(token)
         if token == SILENT:
             raise RetryLater("Keystone does not answer.", delay=2.5)

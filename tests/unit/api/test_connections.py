@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from moorage.api.connections import MOST_AHEAD, MOST_HEAD, MOST_WHOLE, Bounds
-from moorage.api.listener import Listener, connections_at_most
+from moorage.api.listener import Listener
+from moorage.connections import MOST_AHEAD, MOST_HEAD, MOST_WHOLE, Bounds, connections_at_most
 from moorage.model.errors import Refused
 
 PATIENCE = 5.0
@@ -324,3 +324,31 @@ async def test_an_address_that_is_taken_is_told(opened: Opened) -> None:
     host, port = listener.address
     with pytest.raises(Refused, match=f"can't listen on {host}:{port}"):
         await Listener(Echo(), host, port, Bounds(), drain_seconds=0).run()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "sources"),
+    [
+        (Bounds(unread_each=len(LARGE)), 1),
+        (Bounds(unread=len(LARGE)), 16),
+    ],
+)
+async def test_answers_that_nobody_reads_are_bounded(
+    opened: Opened, bounds: Bounds, sources: int
+) -> None:
+    listener = await opened(bounds)
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        for number in range(16):
+            raw = stack.enter_context(socket.socket())
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.bind((f"127.0.0.{2 + number % sources}", 0))
+            raw.setblocking(False)
+            await loop.sock_connect(raw, listener.address)
+            await loop.sock_sendall(raw, GET.replace(b"/ ", b"/large ", 1))
+        await until(lambda: len(listener.guard.open) < 16 and bool(listener.guard.unread))
+        await asyncio.sleep(0.1)
+        held = sum(one.unread() for one in listener.guard.open)
+        assert 0 < held <= len(LARGE)
+    await until(lambda: not listener.guard.open)
+    assert await answers(listener) == 200

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from moorage.api.strangers import Strangers
 from tests.told import Told, listening
 from tests.unit.api.conftest import OURS, Api
 
@@ -109,3 +110,32 @@ async def test_a_path_forges_no_line(log: Told, api: Api) -> None:
     await api.ask("GET", '/v1/clusters/%0a{"event":"forged"}')
     (line,) = log.lines()[before:]
     assert line["event"] == "request"
+
+
+async def test_a_long_path_makes_no_long_line(log: Told, api: Api) -> None:
+    await api.ask("GET", "/v1/clusters/" + "%01" * 2700)
+    (line,) = log.requests()
+    assert line["path"] == "/v1/clusters/" + "\1" * 187
+    assert line["status"] == 404
+
+
+async def test_strangers_have_a_line_a_second(
+    log: Told, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many requests come without a good token: they can't push out what is logged."""
+    now = 100.0
+    strangers = Strangers(lambda: now)
+    monkeypatch.setattr(api.app, "_strangers", strangers)
+    for path in ("/", "/v1", "/v1/clusters", "/nothing"):
+        for token in (None, "forged"):
+            await api.ask("GET", path, token=token)
+    (line,) = log.requests()
+    assert line["client"] == "127.0.0.1"
+    assert "untold" not in line
+    now += 1.0
+    await api.ask("GET", "/v1/clusters", token="forged")
+    assert (log.requests()[-1]["untold"], log.requests()[-1]["status"]) == (7, 401)
+    for _ in range(3):
+        await api.ask("GET", "/v1/clusters")
+    assert [line["status"] for line in log.requests()] == [200, 401, 200, 200, 200]
+    assert strangers.untold("10.0.0.1") == 0, "each address has its own"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from moorage.clients.keystone import TokenInfo
-from moorage.identity.validator import PENDING, REFUSED_ENTRIES, KeystoneValidator
+from moorage.identity.validator import EACH, PENDING, REFUSED_ENTRIES, RESERVED, KeystoneValidator
 from moorage.model.caller import Permission
 from moorage.model.errors import Forbidden, Refused, RetryLater, Unauthenticated
 
@@ -199,17 +199,81 @@ async def test_moorage_itself_is_refused(
     assert "inside" not in caught.value.reason
 
 
+async def settled() -> None:
+    """Every task that can go on has: those that ask, and the questions that they began."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 async def test_too_many_questions_at_once(
     validator: KeystoneValidator, keystone: PaperKeystone
 ) -> None:
     keystone.gate.clear()
-    asking = [asyncio.create_task(validator.validate(f"t{n}")) for n in range(PENDING)]
-    await asyncio.sleep(0)
+    asking = [
+        asyncio.create_task(validator.validate(f"t{n}", f"10.0.0.{n % 99}"))
+        for n in range(PENDING - RESERVED)
+    ]
+    await settled()
     with pytest.raises(RetryLater, match="Too many"):
         await validator.validate("good")
     keystone.gate.set()
     await asyncio.gather(*asking, return_exceptions=True)
     await validator.validate("good")
+
+
+async def test_what_one_address_forges_keeps_no_place_from_another(
+    validator: KeystoneValidator, keystone: PaperKeystone
+) -> None:
+    keystone.gate.clear()
+    asking = [
+        asyncio.create_task(validator.validate(f"t{n}", f"10.0.0.{n % 2}")) for n in range(PENDING)
+    ]
+    await settled()
+    assert len(keystone.asked) == 2 * EACH
+    good = asyncio.create_task(validator.validate("good", "10.0.0.9"))
+    await settled()
+    keystone.gate.set()
+    assert (await good).user_id == "u1"
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert sum(isinstance(error, RetryLater) for error in told) == PENDING - 2 * EACH
+    with pytest.raises(Unauthenticated):
+        await validator.validate("another", "10.0.0.0")
+
+
+async def test_tokens_that_were_good_have_places_of_their_own(
+    validator: KeystoneValidator, keystone: PaperKeystone, clock: Clock
+) -> None:
+    await validator.validate("good", "10.0.0.0")
+    clock.now += 31.0
+    keystone.gate.clear()
+    asking = [
+        asyncio.create_task(validator.validate(f"t{n}", f"10.0.0.{n % 99}")) for n in range(PENDING)
+    ]
+    await settled()
+    assert len(keystone.asked) == 1 + PENDING - RESERVED
+    good = asyncio.create_task(validator.validate("good", "10.0.0.0"))
+    await settled()
+    keystone.gate.set()
+    assert (await good).user_id == "u1"
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_a_token_that_was_revoked_was_good_no_longer(
+    validator: KeystoneValidator, keystone: PaperKeystone, clock: Clock
+) -> None:
+    await validator.validate("good")
+    del keystone.tokens["good"]
+    clock.now += 31.0
+    with pytest.raises(Unauthenticated):
+        await validator.validate("good")
+    clock.now += 31.0
+    keystone.gate.clear()
+    asking = [asyncio.create_task(validator.validate(f"t{n}")) for n in range(EACH)]
+    await settled()
+    with pytest.raises(RetryLater, match="Too many"):
+        await validator.validate("good")
+    keystone.gate.set()
+    await asyncio.gather(*asking, return_exceptions=True)
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nX-Evil: 1", "\0", "\u00fc", "x" * 5000, "\ud800"])

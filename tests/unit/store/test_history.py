@@ -154,6 +154,19 @@ async def test_a_long_story_loses_its_oldest_steps_then_turns_and_no_wish(
     assert [what for what in left[1:] if what.startswith("wish")] == wishes
 
 
+async def test_a_long_story_keeps_its_first_wish_and_the_newest(
+    store: Store, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant may wish without end, and each wish takes room."""
+    monkeypatch.setattr(events, "PRUNED_EVERY", 1)
+    monkeypatch.setattr(events, "_NEWEST", events._NEWEST.offset(10))
+    for number in range(25):
+        await store.events.tell(cluster, f"sign {number}", by="mallory")
+    left = await story(store, cluster)
+    assert left[0].startswith("create: ")
+    assert left[1:] == [f"sign {number}" for number in range(15, 25)]
+
+
 async def test_a_wish_names_the_request_that_it_came_in(
     store: Store, template: ClusterTemplate, calendar: Calendar
 ) -> None:
@@ -226,6 +239,22 @@ async def test_the_audit_log_forgets_after_a_year(
         await store.audit.add(record("ours", calendar.now, number))
     left = await store.audit.list(EVERYTHING, ALL)
     assert [one.request_id for one in left] == ["req-2", "req-3", "req-4"]
+
+
+async def test_the_audit_log_keeps_so_many_of_a_project_and_what_was_done_apart(
+    store: Store, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a tenant is refused: it fills no disk, and hides nothing that it did."""
+    monkeypatch.setattr(audit, "PRUNED_EVERY", 1)
+    monkeypatch.setattr(audit, "MOST", 3)
+    await store.audit.add(record("theirs", calendar.now, 0))
+    for number in range(1, 6):
+        await store.audit.add(record("ours", calendar.now, number))
+    for number in range(6, 20):
+        refused = dataclasses.replace(record("ours", calendar.now, number), status=400)
+        await store.audit.add(refused)
+    left = await store.audit.list(EVERYTHING, ALL)
+    assert [one.request_id for one in left] == [f"req-{n}" for n in (0, 3, 4, 5, 17, 18, 19)]
 
 
 async def test_who_is_silent_for_a_minute_is_down(store: Store, calendar: Calendar) -> None:

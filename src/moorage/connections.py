@@ -1,5 +1,7 @@
 """Connections, before anything is known of who asks: how many, how large, how slow.
 
+The API's, and those of the embedded Keystone.
+
 uvicorn's protocol on httptools bounds neither a request's head, nor the time that it takes,
 nor who opens how many connections, nor what a client does not read. `Connection` adds that:
 
@@ -10,6 +12,7 @@ nor who opens how many connections, nor what a client does not read. `Connection
     receive   head and body within `receive_seconds` of the first byte (or of the
               connection, or of the last answer): 408 or cut off
     send      what was answered, read within `send_seconds`: cut off
+    unread    answers that wait for their readers, in all or of one address: 503, or cut off
 
 No timer is set for a request: each notes when it began to wait for its client, and `Guard`
 looks at all of them every now and then. So a slow client costs a socket, its few buffers
@@ -19,7 +22,9 @@ looks at all of them every now and then. So a slow client costs a socket, its fe
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
+import resource
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +42,8 @@ MOST_WHOLE = 2 * 2**20
 """Bytes of one request on the wire: a body of 256 KiB, in however small chunks."""
 MOST_AHEAD = 8
 """Requests that a client may send before the answer to the first (HTTP pipelining)."""
+SPARE_FILES = 256
+"""Descriptors that clients can't have: the database's, Keystone's, the nodes'."""
 
 log = structlog.get_logger("moorage.api")
 
@@ -49,6 +56,9 @@ class Bounds:
     send_seconds: float = 30.0
     connections: int = 1000
     each: int = 200
+    unread: int = 256 * 2**20
+    """Bytes of answers that were not read yet, in all; those of one address: `unread_each`."""
+    unread_each: int = 64 * 2**20
 
 
 class TooLarge(Exception):
@@ -61,6 +71,8 @@ class Guard:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.open: set[Connection] = set()
+        self.unread: set[Connection] = set()
+        """Those that had an answer not read yet when they were looked at last."""
         self._by_address: Counter[str] = Counter()
 
     def connection(self, **given: Any) -> Connection:
@@ -78,10 +90,19 @@ class Guard:
             return Limit.ADDRESS
         return None
 
+    def overfull(self, connection: Connection) -> bool:
+        """Whether too much was answered that nobody reads, in all or by this one's address."""
+        self.unread = {one for one in self.unread if one.unread()}
+        ours = sum(one.unread() for one in self.unread if one.peer == connection.peer)
+        return (self.bounds.each > 0 and ours > self.bounds.unread_each) or (
+            sum(one.unread() for one in self.unread) > self.bounds.unread
+        )
+
     def leave(self, connection: Connection) -> None:
         if connection not in self.open:
             return
         self.open.discard(connection)
+        self.unread.discard(connection)
         CONNECTIONS.dec()
         self._by_address[connection.peer] -= 1
         if not self._by_address[connection.peer]:
@@ -115,7 +136,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.peer = _peer(self.client[0]) if self.client else ""
+        self.peer = peer_of(self.client[0]) if self.client else ""
         self.waits_since = self.loop.time()
         if (limit := self._guard.admit(self)) is not None:
             turned_away(limit)
@@ -153,6 +174,10 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_AHEAD:
             self._refusal = 503
             raise TooLarge
+        if self._guard.unread and self._guard.overfull(self):
+            turned_away(Limit.UNREAD)
+            self._refusal = 503
+            raise TooLarge
         self._in_head = False
         super().on_headers_complete()
         # Trailers are none of the headers that a proxy before us has looked at.
@@ -166,6 +191,13 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.unread():
+            # Many may have been asked before the first was answered: each is looked at again.
+            self._guard.unread.add(self)
+            if self._guard.overfull(self):
+                turned_away(Limit.UNREAD)
+                self.transport.abort()
+                return
         if self.waits_since is None and not self.pipeline:
             self.waits_since = self.loop.time()
 
@@ -185,6 +217,10 @@ class Connection(HttpToolsProtocol):
             + body
         )
         self.transport.close()
+
+    def unread(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
 
     def end_if_slow(self, now: float) -> None:
         """Cut off a client that takes too long to ask, or to read what it was told."""
@@ -214,7 +250,8 @@ class Connection(HttpToolsProtocol):
         self.send_400_response("The request took too long.")
 
 
-def _peer(address: str) -> str:
+@functools.lru_cache(maxsize=4096)
+def peer_of(address: str) -> str:
     """Who counts as one: an IPv4 address, or the /64 that one IPv6 host may choose from."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -223,3 +260,11 @@ def _peer(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address) and not parsed.ipv4_mapped:
         return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
     return address
+
+
+def connections_at_most(wanted: int) -> int:
+    """So many that descriptors remain for everything else, whatever the limit is."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(16, min(wanted, soft - SPARE_FILES, soft * 3 // 4))
