@@ -58,7 +58,7 @@ bench-scale: install .venv-plot/.installed ## 10 to 10,000 clusters of ten fake 
 	@.venv-plot/bin/python -m bench.plot
 
 ##@ Install it
-.PHONY: install packages clients lock clean
+.PHONY: install packages clients kubernetes lock clean
 install: packages .venv/.installed ## Debian packages that are missing, and .venv
 
 packages:
@@ -83,6 +83,9 @@ clients: $(CLIENTS:%=.venv-%/.installed) ## OpenStack's own clients, in .venv-cl
 	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-$*
 	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r $<
 	@touch $@
+
+kubernetes: ## Kubernetes 1.20.2 from Debian's sources, kept in ~/.cache (minutes, once)
+	@made=$$(scripts/kubernetes); echo "moorage release add kubernetes $$made"
 
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --custom-compile-command "make lock"

@@ -50,6 +50,7 @@ from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
 from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
+from moorage.releases.releases import DIRECTORY as RELEASES
 from moorage.services import AuditService, Catalogue, open_services
 from moorage.settings import FLAVORS, Settings
 from moorage.store import Store
@@ -179,6 +180,7 @@ async def _wipe(settings: Settings) -> None:
         settings.nodes_directory,
         state / "keys",
         state / "keystone",
+        state / RELEASES,
         *leftovers(state),
     ):
         shutil.rmtree(directory, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from moorage.cli import choices, daemon
 from moorage.cli.daemon import Home
-from moorage.cli.failure import Code, Failure
+from moorage.cli.failure import Code, Failure, on_disk
 from moorage.cli.screen import Progress, complain, say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def back_up(state: Path, file: str, progress: Progress) -> None:
     settings = choices.load(state)
     with (
         progress.step(f"{state} is saved") as step,
-        _disk(f"{state} can't be saved"),
+        on_disk(f"{state} can't be saved"),
         _target(file) as stream,
     ):
         manifest = take(settings, stream)
@@ -45,7 +45,7 @@ def check(file: str, progress: Progress) -> None:
     near = Path.cwd() / "backup" if file == PIPE else Path(file).absolute()
     with (
         progress.step(f"{file} is checked") as step,
-        _disk(f"{file} can't be checked"),
+        on_disk(f"{file} can't be checked"),
         _source(file) as stream,
         opened(stream, near) as backup,
     ):
@@ -75,7 +75,7 @@ def restore(
         )
     with (
         progress.step(f"{file} is restored to {state}") as step,
-        _disk(f"{file} can't be restored", state),
+        on_disk(f"{file} can't be restored", lambda: _how_it_goes_on(state)),
         _source(file) as stream,
         opened(stream, state) as backup,
     ):
@@ -111,20 +111,6 @@ def _held(home: Home) -> Iterator[None]:
         for path in made:
             with contextlib.suppress(OSError):  # it is in use now
                 path.rmdir()
-
-
-@contextlib.contextmanager
-def _disk(what: str, restored: Path | None = None) -> Iterator[None]:
-    """A disk that is full or failing, or a file that isn't ours, is no bug.
-
-    `restored`: the state directory into which a restore was under way.
-    """
-    try:
-        yield
-    except OSError as error:
-        code = Code.DENIED if isinstance(error, PermissionError) else Code.FAILED
-        mend = "" if restored is None else _how_it_goes_on(restored)
-        raise Failure(f"{what}: {error.strerror or error}", code=code, mend=mend) from None
 
 
 def _how_it_goes_on(state: Path) -> str:

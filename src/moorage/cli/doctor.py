@@ -263,6 +263,13 @@ def _extras(facts: Facts) -> Iterator[Finding]:
         "apt-get install -y busybox-static",
     )
     yield _wished(
+        "Kubernetes",
+        bool(facts.releases),
+        ", ".join(facts.releases) or "no release",
+        "no cluster of coe kubernetes can be made",
+        "moorage release add kubernetes … (moorage release add --help)",
+    )
+    yield _wished(
         "IPVS",
         facts.ipvs,
         "there" if facts.ipvs else "not in this kernel",

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from moorage.releases import Releases
+
 TOOLS = (
     *("runc", "dockerd", "containerd", "containerd-shim-runc-v2", "docker", "docker-proxy"),
     "haproxy",
@@ -82,6 +84,8 @@ class Facts:
     memory_free: int = 0
     disk_free: float = 0.0
     ports_taken: frozenset[int] = frozenset()
+    releases: tuple[str, ...] = ()
+    """The versions of Kubernetes that are there, the newest first."""
 
 
 def gather(state: Path, host: str, ports: Iterable[int]) -> Facts:
@@ -126,7 +130,14 @@ def gather(state: Path, host: str, ports: Iterable[int]) -> Facts:
         memory_free=memory.get("MemAvailable", 0) // 1024,
         disk_free=shutil.disk_usage(_existing(state)).free / 2**30,
         ports_taken=frozenset(port for port in ports if port_taken(host, port)),
+        releases=_releases(state),
     )
+
+
+def _releases(state: Path) -> tuple[str, ...]:
+    with contextlib.suppress(OSError):  # not root's
+        return tuple(str(release.version) for release in Releases(state).list())
+    return ()
 
 
 def parse_subids(file: str, text: str) -> list[SubIds]:

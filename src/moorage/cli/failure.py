@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+from collections.abc import Callable, Iterator
 
 
 class Code(enum.IntEnum):
@@ -41,3 +43,16 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}\n  {self.mend}" if self.mend else self.reason
+
+
+@contextlib.contextmanager
+def on_disk(what: str, mend: Callable[[], str] = str) -> Iterator[None]:
+    """A disk that is full or failing, or a file that isn't ours, is no bug.
+
+    `mend`: asked for what to do next, when it has failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = Code.DENIED if isinstance(error, PermissionError) else Code.FAILED
+        raise Failure(f"{what}: {error.strerror or error}", code=code, mend=mend()) from None

@@ -15,6 +15,7 @@ from moorage.cli import (
     orphans,
     quotas,
     records,
+    releases,
     services,
     story,
     templates,
@@ -51,6 +52,7 @@ app.add_typer(templates.commands, name="template")
 app.add_typer(quotas.commands, name="quota")
 app.add_typer(services.commands, name="service")
 app.add_typer(orphans.commands, name="orphan")
+app.add_typer(releases.commands, name="release")
 app.add_typer(records.catalogue, name="catalogue")
 app.command(
     help=teach(

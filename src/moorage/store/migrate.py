@@ -34,6 +34,12 @@ def migrate(connection: Connection) -> None:
         command.upgrade(config, "head")
 
 
+def is_current(connection: Connection) -> bool:
+    """Whether the tables are as this Moorage has them."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    return found == ScriptDirectory.from_config(_config()).get_current_head()
+
+
 def known_versions() -> set[str]:
     """The versions of the tables that this Moorage can bring to the newest one."""
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}

@@ -13,8 +13,8 @@ from moorage.store.sqlite import SqliteDatabase
 _FORMS = "sqlite:////var/lib/moorage/moorage.db or postgresql://user:password@host/database"
 
 
-async def open_database(url: str) -> Database:
-    """Connect, and bring the tables to the newest version.
+async def open_database(url: str, *, migrating: bool = True) -> Database:
+    """Connect, and bring the tables to the newest version (not `migrating`: look only).
 
     Raises Refused where the URL is none, where the server knows no such user, password or
     database, or where the tables are of a newer Moorage; RetryLater where the server can't
@@ -27,8 +27,8 @@ async def open_database(url: str) -> Database:
         raise Refused(f"The database URL can't be read: write {_FORMS}.") from None
     match backend:
         case "sqlite":
-            return await SqliteDatabase.open(url)
+            return await SqliteDatabase.open(url, migrating=migrating)
         case "postgresql":
-            return await PostgresDatabase.open(url)
+            return await PostgresDatabase.open(url, migrating=migrating)
         case _:
             raise Refused(f"A database of kind {backend!r} is not known: write {_FORMS}.")

@@ -122,8 +122,8 @@ class PostgresDatabase:
         self._notifications: Notifications | None = None
 
     @classmethod
-    async def open(cls, url: str) -> PostgresDatabase:
-        """Connect and migrate. `url` is a connection URI as psql takes it.
+    async def open(cls, url: str, *, migrating: bool = True) -> PostgresDatabase:
+        """Connect, and migrate if `migrating`. `url` is a connection URI as psql takes it.
 
         Raises Refused for a wrong user, password or database, and for tables of a newer
         Moorage; RetryLater where the server can't be reached or takes no more connections.
@@ -131,7 +131,8 @@ class PostgresDatabase:
         database = cls(url)
         try:
             async with database._writers[Isolation.READ_COMMITTED].connect() as connection:
-                await connection.run_sync(_migrate)
+                if migrating:
+                    await connection.run_sync(_migrate)
         except BaseException as error:
             await database.close()
             if isinstance(error, Exception):

@@ -66,11 +66,16 @@ class SqliteDatabase:
         self._writer: Connection | None = None
 
     @classmethod
-    async def open(cls, url: str) -> SqliteDatabase:
-        """Connect and migrate. `url` names a file; its driver part is ours to choose."""
+    async def open(cls, url: str, *, migrating: bool = True) -> SqliteDatabase:
+        """Connect and migrate. `url` names a file; its driver part is ours to choose.
+
+        Without `migrating` it is for reading, beside the process that writes.
+        """
         database = cls(_engine(make_url(url)), ThreadPoolExecutor(1, "moorage-store"))
         try:
-            await asyncio.get_running_loop().run_in_executor(database._thread, database._connect)
+            if migrating:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(database._thread, database._connect)
             database._reader = database._engine.connect().execution_options(
                 isolation_level="AUTOCOMMIT"
             )

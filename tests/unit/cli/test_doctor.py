@@ -30,6 +30,7 @@ GOOD = Facts(
     memory_total=8192,
     memory_free=4096,
     disk_free=50.0,
+    releases=("v1.20.2",),
 )
 
 
@@ -82,6 +83,7 @@ def test_what_moorage_can_not_do_without(name: str, facts: Facts) -> None:
             "docker client",
             replace(GOOD, tools={k: v for k, v in GOOD.tools.items() if k != "docker"}),
         ),
+        ("Kubernetes", replace(GOOD, releases=())),
         ("IPVS", replace(GOOD, ipvs=False)),
         ("KVM", replace(GOOD, kvm=False)),
         ("AppArmor", replace(GOOD, apparmor=False)),
