@@ -203,6 +203,9 @@ async def test_template_fields(api: Api, fields: dict[str, Any], reason: str) ->
     assert (await api.ask("GET", "/v1/clustertemplates")).json()["clustertemplates"] == []
 
 
+HELD_UP = 1.0
+"""Seconds of this process's time: ten times what any of these takes here, and less than what the
+longest one takes Python where nobody looks at it beforehand."""
 HUGE = "0x" + "f" * 5000
 """Python reads it, and refuses to write it down."""
 SLOW = [
@@ -236,14 +239,14 @@ async def test_values_written_as_text(api: Api, written: str) -> None:
         assert answer.status_code == 400, answer.text
         assert field in reasons(answer)[0]
         assert len(answer.text) < 1500
-        assert time.process_time() - began < 0.25
+        assert time.process_time() - began < HELD_UP
 
 
 async def test_a_long_text_that_may_be_parsed_is_parsed_at_once(api: Api) -> None:
     body: dict[str, Any] = {"coe": "fake", "labels": "f'" + "{a}" * 5400 + "'"}
     began = time.process_time()
     assert (await api.ask("POST", "/v1/clustertemplates", body)).status_code == 400
-    assert time.process_time() - began < 0.25
+    assert time.process_time() - began < HELD_UP
 
 
 NETWORKS = [("swarm", "docker", True), ("swarm", "nope", False), ("fake", "anything", True)]
