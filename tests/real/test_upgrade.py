@@ -18,6 +18,7 @@ from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef, NodeState
 from moorage.model.plan import Step
 from moorage.planning import rolling
+from moorage.planning.outcomes import Kind, worst
 from moorage.providers.local import LocalProvider, cgroups
 from moorage.providers.local.place import Place
 from moorage.providers.local.runtime import Runc
@@ -64,7 +65,9 @@ async def roll(site: Site, *, batch: int) -> list[list[str]]:
             outcomes = await execute(rolled.steps, site.perform, turn="upgrade")
         finally:
             site.cluster = plain
-        assert all(outcome.done for outcome in outcomes), [str(o) for o in outcomes]
+        # A member that takes its time to be back on a busy machine is waited for by the next turn.
+        trouble = worst(outcomes)
+        assert trouble is None or trouble.kind is Kind.RETRY, [str(o) for o in outcomes]
     raise AssertionError(f"not upgraded after {TURNS} turns")
 
 

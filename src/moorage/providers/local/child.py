@@ -47,14 +47,17 @@ async def output(
 
 @asynccontextmanager
 async def standing(argv: Sequence[str]) -> AsyncIterator[int]:
-    """Its pid, from the first byte that it prints on (or from its end, if it prints none)."""
-    nothing = subprocess.DEVNULL
-    process = subprocess.Popen(  # noqa: ASYNC220
-        argv, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing
-    )
-    async with _awaited(process):
-        await _bounded(process.stdout, 1)
-        yield process.pid
+    """Its pid, from the first byte that it prints on (or from its end, if it prints none).
+
+    Its stdin has nothing to read, and ends with this process, however that ends.
+    """
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=nothing)  # noqa: ASYNC220
+    assert process.stdin is not None  # noqa: S101 - for the type checker
+    with process.stdin:
+        async with _awaited(process):
+            await _bounded(process.stdout, 1)
+            yield process.pid
 
 
 @asynccontextmanager

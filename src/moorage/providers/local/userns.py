@@ -8,7 +8,6 @@ share with every other one and with the machine's own programs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +15,6 @@ from pathlib import Path
 from moorage.model.errors import RetryLater
 from moorage.providers.local import child
 from moorage.providers.local.slots import SUBIDS
-
-LIFETIME = 120
-"""Seconds after which the maker ends by itself, in any case."""
 
 
 @asynccontextmanager
@@ -28,12 +24,11 @@ async def lent(link: Path, uid: int) -> AsyncIterator[None]:
     It lives on in the processes that joined it by then.
     """
     ids = ("--reuid", str(uid), "--regid", str(uid), "--clear-groups")
-    # It dies with us, for nobody who comes after us knows of it; also where we died before
-    # it had that from the kernel, and init is its parent by now.
-    ends = ("--pdeathsig", "KILL")
-    orphan = f'[ "$PPID" = {os.getpid()} ] || exit'
-    wait = ("sh", "-c", f"{orphan}; echo; exec sleep {LIFETIME}")
-    async with child.standing(("setpriv", *ids, *ends, "unshare", "--user", "--", *wait)) as pid:
+    # It ends with us, for nobody who comes after us knows of it: by the end of its stdin. A
+    # parent-death signal is no use, for the kernel drops it where an exec brings capabilities,
+    # which any does once root is mapped.
+    wait = ("sh", "-c", "echo; read -r _")
+    async with child.standing(("setpriv", *ids, "unshare", "--user", "--", *wait)) as pid:
         _lend(link, pid, uid)
         try:
             yield
