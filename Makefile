@@ -37,7 +37,8 @@ lint: install ## Style, types and the walls between the rooms
 	    || { echo "docs/architecture.md says which room may import which"; exit 1; }
 
 unit: install clients ## The fast tests, which make nothing on this machine
-	@echo "==> fast tests"; $(BIN)/pytest -m "not real"
+	@echo "==> fast tests"; n=$$(nproc); \
+	    $(BIN)/pytest -q -m "not real" -n $$((n < 4 ? n : 4)) --dist loadfile
 
 real: install clients ## The tests that make real nodes and engines (as root; minutes)
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }

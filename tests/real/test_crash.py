@@ -364,7 +364,7 @@ OPERATIONS = (
     Killed(quorum, "driver.force-new-cluster", slow=True),
     Killed(hang, "claims.renew", slow=True),
     Killed(stop, "claims.release", slow=True),
-    Killed(files, "host.put"),
+    Killed(files, "host.put", slow=True),
     Killed(delete, "network.close claims.remove"),
     Killed(abandon, "claims.abandon abandonments.forget", slow=True),
 )
