@@ -53,6 +53,7 @@ from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
 from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
+from moorage.releases import Releases
 from moorage.releases.releases import DIRECTORY as RELEASES
 from moorage.services import AuditService, Catalogue, open_services
 from moorage.settings import FLAVORS, Settings
@@ -118,7 +119,7 @@ def swarm_driver(_: Settings) -> SwarmDriver:
 
 def kubernetes_driver(settings: Settings) -> KubernetesDriver:
     """The entry point `kubernetes`."""
-    return KubernetesDriver(settings.state / "releases" / "kubernetes")
+    return KubernetesDriver(Releases(settings.state))
 
 
 def fake_driver(_: Settings) -> FakeDriver:

@@ -307,11 +307,15 @@ class Checks(Protocol):
     """Those that have an effect here."""
 
     def checked(
-        self, labels: Mapping[str, str], former: Mapping[str, str] | None = None
+        self,
+        labels: Mapping[str, str],
+        former: Mapping[str, str] | None = None,
+        runs: str = "",
     ) -> Mapping[str, str]:
         """A cluster's labels as it will have them, with what follows where nothing is said.
 
-        `former`: what it has now, where it is to be changed. Raises Refused.
+        `former`: what it has now, where it is to be changed; `runs`: the version of its engine
+        by now, where that is known. Raises Invalid.
         """
         ...
 

@@ -7,6 +7,7 @@ the other, nor of the secret.
 from __future__ import annotations
 
 import datetime
+import secrets
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -22,6 +23,11 @@ END = datetime.datetime(2119, 12, 31, tzinfo=datetime.UTC)
 """Of such a CA: all of its certificate has to follow from its key, the dates too."""
 _ORDER = int("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16)
 """Of the group on P-256 (FIPS 186-5, SEC 2)."""
+
+
+def new_secret() -> bytes:
+    """A new cluster's."""
+    return secrets.token_bytes(SECRET_BYTES)
 
 
 def derived(secret: bytes, purpose: str, length: int) -> bytes:

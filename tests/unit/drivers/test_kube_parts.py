@@ -26,8 +26,9 @@ from moorage.drivers.kubernetes import (
 from moorage.drivers.kubernetes.naming import OURS, hostname, marks, node_of, node_specs
 from moorage.drivers.kubernetes.place import group_of
 from moorage.drivers.kubernetes.versions import Fact, minor
-from moorage.model.errors import Invalid
+from moorage.model.errors import Invalid, NotFound
 from moorage.model.nodegroup import Taint
+from moorage.releases import Release, Releases, Version
 from tests import made
 from tests.unit.drivers.kube_scene import AUTHORITY, RELEASES, cluster, object_of, place
 
@@ -374,26 +375,42 @@ def test_a_tenant_s_marks_are_left_alone() -> None:
     assert spec.of(group.role) == ["gpu-0"]
 
 
-@pytest.fixture
-def releases(tmp_path: Path) -> Path:
-    for name in ("v1.20.2", "v1.21.14", "v1.22.1"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "kube-apiserver").touch()
-    (tmp_path / "v1.9.0").mkdir()
-    return tmp_path
+class FewReleases(Releases):
+    """Those of these versions, without a file of any."""
+
+    def __init__(self, *versions: str) -> None:
+        super().__init__(Path("/nowhere"))
+        self._versions = versions
+
+    def list(self) -> list[Release]:
+        found = [Version.parse(text) for text in self._versions]
+        return [
+            Release(each, Path("/nowhere"), {}, "amd64", "", None, "")
+            for each in sorted(found, reverse=True)
+        ]
+
+    def get(self, version: Version) -> Release:
+        for each in self.list():
+            if each.version == version:
+                return each
+        there = ", ".join(str(each.version) for each in self.list())
+        raise NotFound(f"There is no release {version} of Kubernetes here; there is {there}.")
 
 
-def test_the_newest_release_is_taken_where_none_is_named(releases: Path) -> None:
-    assert installed.checked(releases, {}, None)["kube_tag"] == "v1.22.1"
-    assert installed.checked(releases, {"kube_tag": "v1.20.2"}, None)["kube_tag"] == "v1.20.2"
-    assert installed.checked(releases, {}, {"kube_tag": "v1.20.2"})["kube_tag"] == "v1.20.2"
+RELEASED = FewReleases("v1.20.2", "v1.22.1", "v1.21.14")
+
+
+def test_the_newest_release_is_taken_where_none_is_named() -> None:
+    assert installed.checked(RELEASED, {}, None)["kube_tag"] == "v1.22.1"
+    assert installed.checked(RELEASED, {"kube_tag": "v1.20.2"}, None)["kube_tag"] == "v1.20.2"
+    assert installed.checked(RELEASED, {}, {"kube_tag": "v1.20.2"})["kube_tag"] == "v1.20.2"
 
 
 @pytest.mark.parametrize(
     ("labels", "former", "why"),
     [
-        ({"kube_tag": "v1.9.0"}, None, "v1.9.0 is not installed here; there is v1.22.1"),
-        ({"kube_tag": "../x"}, None, "is not installed"),
+        ({"kube_tag": "v1.9.0"}, None, r"no release v1.9.0 of Kubernetes here; there is v1.22.1"),
+        ({"kube_tag": "../x"}, None, "is no version"),
         ({"kube_tag": "v1.22.1"}, {"kube_tag": "v1.20.2"}, "one minor version at a time, to 1.21"),
         ({"kube_tag": "v1.20.2"}, {"kube_tag": "v1.21.14"}, "not back"),
         ({"control_plane": "elsewhere"}, None, "control_plane must be one of"),
@@ -405,15 +422,15 @@ def test_the_newest_release_is_taken_where_none_is_named(releases: Path) -> None
     ],
 )
 def test_labels_that_cannot_be(
-    releases: Path, labels: dict[str, str], former: dict[str, str] | None, why: str
+    labels: dict[str, str], former: dict[str, str] | None, why: str
 ) -> None:
     with pytest.raises(Invalid, match=why):
-        installed.checked(releases, labels, former)
+        installed.checked(RELEASED, labels, former)
 
 
 def test_without_a_release_there_is_no_cluster(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="there is none: an operator can add one"):
-        installed.checked(tmp_path / "none", {}, None)
+    with pytest.raises(Invalid, match="An operator can add one: moorage release add kubernetes"):
+        installed.checked(Releases(tmp_path), {}, None)
 
 
 def test_the_front_asks_every_api_server() -> None:

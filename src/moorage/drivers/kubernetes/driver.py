@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 from moorage.clients.kubernetes import Way
@@ -19,6 +18,7 @@ from moorage.model.cluster import ClusterSpec
 from moorage.model.node import NodeSpec, ObservedNode
 from moorage.model.plan import Step
 from moorage.model.ports import Members
+from moorage.releases import Releases
 
 OLDEST = "v1.20.0"
 """What a cluster is taken for that names no release where none is installed: its nodes would
@@ -26,7 +26,7 @@ not come up, and say why."""
 
 
 class KubernetesDriver:
-    """`releases`: a directory for each release, called by its version.
+    """Runs one of the `releases` of this machine on each cluster.
 
     Belongs to one event loop: it keeps connections to API servers; `aclose` closes them.
     """
@@ -34,18 +34,21 @@ class KubernetesDriver:
     coe: ClassVar[str] = "kubernetes"
     labels: ClassVar[frozenset[str]] = installed.LABELS
 
-    def __init__(self, releases: Path) -> None:
+    def __init__(self, releases: Releases) -> None:
         self._releases = releases
         self._way = Way()
 
     def checked(
-        self, labels: Mapping[str, str], former: Mapping[str, str] | None = None
+        self,
+        labels: Mapping[str, str],
+        former: Mapping[str, str] | None = None,
+        runs: str = "",
     ) -> Mapping[str, str]:
         """Checks: with the release that it is to run. Raises Invalid."""
-        return installed.checked(self._releases, labels, former)
+        return installed.checked(self._releases, labels, former, runs)
 
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
-        return node_specs(self._told(cluster), self._releases)
+        return node_specs(self._told(cluster), self._releases.directory)
 
     async def observe(
         self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode], members: Members
@@ -70,5 +73,6 @@ class KubernetesDriver:
         """With a release: services have named one, and whoever comes past them may have not."""
         if cluster.labels.get(VERSION):
             return cluster
-        newest = next(iter(installed.versions(self._releases)), OLDEST)
+        here = self._releases.list()
+        newest = str(here[0].version) if here else OLDEST
         return replace(cluster, labels={**cluster.labels, VERSION: newest})
