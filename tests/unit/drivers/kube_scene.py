@@ -98,7 +98,7 @@ def whole(masters: int = 1, workers: int = 2, *more: GroupSpec) -> KubeObserved:
         kubelets=dict.fromkeys(names, up),
         members=tuple(member(spec, name) for name in spec.of(Role.MASTER)),
         objects=tuple(object_of(spec, name) for name in names),
-        applied=access.wanted(),
+        applied=access.wanted("10.254.0.10", [address(n) for n in spec.of(Role.MASTER)]),
     )
 
 

@@ -17,6 +17,7 @@ from moorage.drivers.kubernetes import (
     access,
     addresses,
     control_plane,
+    dns,
     installed,
     laying,
     marking,
@@ -260,7 +261,13 @@ def test_ranges_that_cannot_be(labels: dict[str, str], why: str) -> None:
 
 
 def test_scripts_are_shell() -> None:
-    texts = [script.SCRIPT, script.PAUSE_IMAGE, script.last_words(["etcd"]), script.HAS_DATA]
+    texts = [
+        dns.SCRIPT,
+        script.SCRIPT,
+        script.PAUSE_IMAGE,
+        script.last_words(["etcd"]),
+        script.HAS_DATA,
+    ]
     laid = laying.lay(MASTER, OF_MASTER, AUTHORITY)
     texts += [data.decode() for path, data in laid.files.items() if path.endswith("/run")]
     assert len(texts) > 10
@@ -336,16 +343,21 @@ def test_secrets_are_encrypted_and_audit_has_no_body() -> None:
 
 
 def test_who_may_do_what() -> None:
+    made_of = access.objects("10.254.0.10", ["10.128.0.2"]).values()
     told = {
         value["subjects"][0]["name"]: value["roleRef"]["name"]
-        for value in access.objects().values()
+        for value in made_of
+        if "subjects" in value
     }
     assert told == {
         "moorage:members": "cluster-admin",
         "moorage:readers": "view",
         "moorage:kubelet-clients": "system:kubelet-api-admin",
+        "moorage:dns": "system:kube-dns",
     }
-    assert len(access.wanted()) == 16
+    digests = {access.wanted("10.254.0.10", at) for at in (["10.128.0.2"], ["10.128.0.3"])}
+    assert {len(each) for each in digests} == {16}
+    assert len(digests) == 2
 
 
 def test_names() -> None:

@@ -286,6 +286,7 @@ await-node master-2 after [label-node master-2]\
 """)
     grown = whole(3, 0)
     assert plan(cluster(1, 0), grown) == snapshot("""\
+apply-objects
 start-node master-0 etcd=data
 join master-0 after [start-node master-0]
 label-node master-0 after [join master-0]

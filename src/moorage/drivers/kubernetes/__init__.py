@@ -13,6 +13,7 @@ etcd over TLS, and enters a node only to lay files and to start what they are fo
     service.py        a program under runit
     control_plane.py  etcd, API server, controller-manager, scheduler: their arguments
     node_agents.py    containerd, kubelet, kube-proxy, the network of pods
+    dns.py            the cluster's DNS
     access.py         kubeconfigs, and the objects that grant rights
     laying.py         all of a node's files: certificates, configurations, services
     script.py         the script that lays them and starts what they are for

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from moorage.drivers.kubernetes import dns
 from moorage.drivers.kubernetes.naming import PREFIX
 from moorage.model.ports import KeyPair
 
@@ -55,14 +56,19 @@ def kubeconfig(server: str, ca: bytes, pair: KeyPair) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def objects() -> dict[str, dict[str, Any]]:
-    """What every cluster has, by path. The first one carries the digest of all of them."""
+def objects(resolver: str, masters: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What every cluster has, by path. The first one carries the digest of all of them.
+
+    `resolver`: the address of the cluster's DNS; `masters`: those of the nodes where it is.
+    """
     bound = {
         MEMBERS: "cluster-admin",
         READERS: "view",
         KUBELET_CLIENTS: "system:kubelet-api-admin",
+        dns.GROUP: dns.ROLE,
     }
     made = {f"{BINDINGS}/{group}": _binding(group, role) for group, role in bound.items()}
+    made |= _resolver(resolver, sorted(masters))
     first = made[f"{BINDINGS}/{MEMBERS}"]
     first["metadata"]["annotations"] = {APPLIED: digest(made)}
     return made
@@ -72,10 +78,32 @@ def digest(made: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def wanted() -> str:
+def wanted(resolver: str, masters: Iterable[str]) -> str:
     """What APPLIED says where everything is as it should be."""
-    told: str = objects()[f"{BINDINGS}/{MEMBERS}"]["metadata"]["annotations"][APPLIED]
+    first = objects(resolver, masters)[f"{BINDINGS}/{MEMBERS}"]
+    told: str = first["metadata"]["annotations"][APPLIED]
     return told
+
+
+def _resolver(address: str, masters: list[str]) -> dict[str, dict[str, Any]]:
+    """The service that all pods ask for names. It chooses no pods: its endpoints are given."""
+    ports = [{"name": f"dns-{p.lower()}", "port": 53, "protocol": p} for p in ("UDP", "TCP")]
+    meta = {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}
+    where = "/api/v1/namespaces/kube-system"
+    return {
+        f"{where}/services/kube-dns": {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"clusterIP": address, "ports": ports},
+        },
+        f"{where}/endpoints/kube-dns": {
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": meta,
+            "subsets": [{"addresses": [{"ip": ip} for ip in masters], "ports": ports}],
+        },
+    }
 
 
 def _binding(group: str, role: str) -> dict[str, Any]:

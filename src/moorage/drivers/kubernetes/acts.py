@@ -14,6 +14,7 @@ from moorage.clients.kubernetes import ApiRefused, ApiServer, ApiSilent, Etcd, W
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
 from moorage.drivers.kubernetes import access, control_plane, laying, marking, script
 from moorage.drivers.kubernetes import steps as verbs
+from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, Marks, hostname, marks, version
 from moorage.drivers.kubernetes.place import Place, group_of, place_of
 from moorage.model.cluster import ClusterSpec
@@ -110,6 +111,8 @@ class Acts:
         self, name: str, purpose: str, etcd: str, laid: laying.Laid, *, stdin: bytes = b""
     ) -> Completed:
         lists = [" ".join(each.name for each in some) for some in (laid.first, laid.later)]
+        of_master = self._member(name).node.role is Role.MASTER
+        lists.append(script.OF_MASTERS if of_master else script.OF_SEVERAL)
         argv = ["/bin/sh", "-c", script.SCRIPT, "sh", purpose, etcd, *lists]
         return await self._member(name).host.run(argv, stdin=stdin, timeout=SCRIPT_SECONDS)
 
@@ -190,7 +193,10 @@ class Acts:
 
     async def _apply(self) -> None:
         """The one that notes all of them comes last."""
-        first, *others = access.objects().items()
+        names = self.cluster.of(Role.MASTER)
+        masters = [self._address(name) for name in names if name in self.members]
+        resolver = ranges(self.cluster.labels).dns
+        first, *others = access.objects(resolver, masters).items()
         for path, value in [*others, first]:
             await self._ask_api(partial(ApiServer.put, path=path, value=value))
 

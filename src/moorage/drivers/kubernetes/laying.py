@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from moorage.drivers.kubernetes import access, control_plane, node_agents
+from moorage.drivers.kubernetes import access, control_plane, dns, node_agents
 from moorage.drivers.kubernetes.naming import Marks
 from moorage.drivers.kubernetes.place import DOMAIN, SECRETS, SERVICES, Place, secret
 from moorage.drivers.kubernetes.service import Service, log_run
@@ -20,7 +20,7 @@ from moorage.model.ports import Authority, KeyPair
 
 NEW = "run/moorage/new"
 """Where files wait until all of them are there; below it they lie as below /."""
-UNTOUCHED = frozenset({node_agents.RUNTIME, control_plane.ETCD})
+UNTOUCHED = frozenset({node_agents.RUNTIME, control_plane.ETCD, dns.DNS})
 """What has no certificate of the cluster's CA."""
 AGENTS = frozenset({node_agents.KUBELET, node_agents.PROXY})
 """What has a kubeconfig that leads elsewhere when there are more masters, or other ones."""
@@ -48,6 +48,7 @@ def services(place: Place, marks: Marks) -> tuple[tuple[Service, ...], tuple[Ser
     if place.is_master:
         first += [control_plane.etcd(place), control_plane.apiserver(place)]
         later += [control_plane.controllers(place), control_plane.scheduler(place)]
+        later += [dns.server(place), dns.feed()]
     return tuple(first), tuple(later)
 
 
@@ -57,7 +58,7 @@ def lay(place: Place, marks: Marks, authority: Authority) -> Laid:
     first, later = services(place, marks)
     files = {**configs(place, marks), **_certificates(place, authority)}
     if place.is_master:
-        files |= control_plane.files(authority.secret("encryption"))
+        files |= {**control_plane.files(authority.secret("encryption")), **dns.files()}
     for service in first + later:
         trust = "" if service.name in UNTOUCHED else authority.revision
         trust += place.api if service.name in AGENTS else ""
@@ -122,7 +123,10 @@ def _of_master(place: Place, authority: Authority) -> dict[str, bytes]:
     front = authority.inner(control_plane.FRONT_CA)
     asking = authority.client("kube-apiserver", [access.KUBELET_CLIENTS], lasting=True)
     own = "https://127.0.0.1:6443"
+    asking_names = authority.client(dns.GROUP, [dns.GROUP], lasting=True)
     return {
+        **_pair("dns", asking_names),
+        secret("dns.conf"): access.kubeconfig(own, ca, asking_names),
         **_pair("apiserver", authority.server(place.hostname, names)),
         **_pair("kubelet-client", asking),
         **_pair("etcd", etcd.peer(place.hostname, ["localhost", "127.0.0.1", place.address])),

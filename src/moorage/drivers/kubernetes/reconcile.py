@@ -22,6 +22,7 @@ from dataclasses import replace
 from moorage.clients.kubernetes_wire import NodeObject
 from moorage.drivers.kubernetes import access
 from moorage.drivers.kubernetes import steps as verbs
+from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.laying import digest
 from moorage.drivers.kubernetes.marking import are_marked
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, hostname, marks, version
@@ -184,8 +185,16 @@ class _Plan:
     def _objects(self) -> None:
         known = self.seen.objects is not None
         founds = any(s.detail.get("etcd") == "found" for s in self.steps.values())
-        if founds or (known and self.seen.applied != access.wanted()):
+        if founds or (known and self.seen.applied != self._applied()):
             self._add(verbs.APPLY, "", self.gate)
+
+    def _applied(self) -> str:
+        """What is to be noted of the cluster's objects; while masters lack, what is."""
+        nodes = [self.seen.nodes.get(name) for name in self.masters]
+        addresses = [node.address for node in nodes if node is not None and node.address]
+        if len(addresses) < len(self.masters):
+            return self.seen.applied
+        return access.wanted(ranges(self.cluster.labels).dns, addresses)
 
     # Every node
 

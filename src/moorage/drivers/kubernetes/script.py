@@ -41,6 +41,11 @@ WAIT, DATA, FOUND, FRESH = "wait", "data", "found", "fresh"
 """Whether a master's etcd and API server run, its second argument: not yet; if it has data;
 with or without; as a member that was just added, whatever it had before."""
 
+OF_MASTERS = "etcd dnsmasq curl bash haproxy"
+"""What a master needs of Debian's programs beside what every node does."""
+OF_SEVERAL = "haproxy"
+"""What any node needs where there may be several masters."""
+
 ROUTES, NAT = secret("routes"), secret("nat")
 PAUSE_SCRIPT = f"{RUN}/pause"
 SYSCTLS = (
@@ -59,7 +64,7 @@ umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 cd /
 purpose=$1 etcd=$2 first=$3 later=$4
-for program in containerd ctr runc runsvdir sv svlogd conntrack iptables-restore ip; do
+for program in containerd ctr runc runsvdir sv svlogd conntrack iptables-restore ip $5; do
   command -v $program >/dev/null || {{ echo "$program is not installed" >&2; exit 1; }}
 done
 [ -x /usr/lib/cni/bridge ] || {{ echo "containernetworking-plugins is not installed" >&2; exit 1; }}
