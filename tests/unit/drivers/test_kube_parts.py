@@ -89,6 +89,7 @@ def test_the_etcd_of_a_master() -> None:
     assert control_plane.etcd(MASTER).run({}, "") == snapshot("""\
 #!/bin/sh
 # e3b0c44298fc1c14
+set -e
 exec 2>&1
 . /run/moorage/kubernetes/etcd-initial
 export ETCD_INITIAL_CLUSTER="$INITIAL" ETCD_INITIAL_CLUSTER_STATE="$STATE"
@@ -198,6 +199,7 @@ def test_the_kubelet_of_a_worker() -> None:
     ) == snapshot("""\
 #!/bin/sh
 # 00556fd68f502bac
+set -e
 exec 2>&1
 memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
 memory=$((memory - 384))

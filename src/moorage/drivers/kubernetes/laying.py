@@ -155,7 +155,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
         for path, data in files.items():
             file = tarfile.TarInfo(f"{NEW}{path}")
             file.size = len(data)
-            file.mode = 0o700 if path.endswith("/run") else 0o600
+            file.mode = 0o700 if data.startswith(b"#!") else 0o600
             tar.addfile(file, io.BytesIO(data))
     return packed.getvalue()
 

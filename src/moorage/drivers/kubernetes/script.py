@@ -132,7 +132,7 @@ if [ "$purpose" != {JOIN} ]; then
 fi
 
 for each in $first $later; do
-  for _ in $(seq 100); do
+  for _ in $(seq 160); do
     [ ! -p {SERVICES}/$each/supervise/ok ] || break
     sleep 0.05
   done
