@@ -95,6 +95,10 @@ exec 2>&1
 export ETCD_INITIAL_CLUSTER="$INITIAL" ETCD_INITIAL_CLUSTER_STATE="$STATE"
 [ "$(uname -m)" = x86_64 ] || export ETCD_UNSUPPORTED_ARCH="$(dpkg --print-architecture)"
 mkdir -p -m 0700 /var/lib/etcd
+if [ -e /run/moorage/kubernetes/etcd-force ]; then
+  rm /run/moorage/kubernetes/etcd-force
+  export ETCD_FORCE_NEW_CLUSTER=true
+fi
 exec /usr/bin/etcd \\
   --name=web-master-0 \\
   --data-dir=/var/lib/etcd \\

@@ -234,6 +234,26 @@ await-node master-1 after [label-node master-1]\
 """)
 
 
+def test_where_most_masters_are_lost_one_goes_on_alone() -> None:
+    seen = dataclasses.replace(without(whole(3, 0), "master-1", "master-2"), objects=None)
+    assert plan(cluster(3, 0), seen) == snapshot("""\
+ensure-node master-1
+ensure-node master-2
+start-node master-0 etcd=alone after [ensure-node master-1, ensure-node master-2]
+await-api master-0 after [start-node master-0]
+join master-0 after [await-api master-0, start-node master-0]
+label-node master-0 after [join master-0]
+start-node master-1 etcd=data after [ensure-node master-1, ensure-node master-2]
+join master-1 after [await-api master-0, start-node master-1]
+label-node master-1 after [join master-1]
+await-node master-1 after [label-node master-1]
+start-node master-2 etcd=data after [ensure-node master-1, ensure-node master-2]
+join master-2 after [await-api master-0, start-node master-2]
+label-node master-2 after [join master-2]
+await-node master-2 after [label-node master-2]\
+""")
+
+
 def test_a_learner_that_was_left_gets_its_vote() -> None:
     seen = whole(3, 0)
     half = member(cluster(3, 0), "master-2", isLearner=True)

@@ -29,6 +29,8 @@ ETCD_PORT, PEER_PORT = 2379, 2380
 ETCD_DATA = "/var/lib/etcd"
 ETCD_CA, FRONT_CA = "etcd", "front-proxy"
 """The purposes of the two CAs beside the cluster's own (`Authority.inner`)."""
+FORCE = secret("etcd-force")
+"""Where this file is, the next start makes the member the only one of its cluster, once."""
 INITIAL = secret("etcd-initial")
 """Shell variables that a member without data begins with: INITIAL, STATE."""
 
@@ -96,6 +98,10 @@ def etcd(place: Place) -> Service:
 export ETCD_INITIAL_CLUSTER="$INITIAL" ETCD_INITIAL_CLUSTER_STATE="$STATE"
 [ "$(uname -m)" = x86_64 ] || export ETCD_UNSUPPORTED_ARCH="$(dpkg --print-architecture)"
 mkdir -p -m 0700 {ETCD_DATA}
+if [ -e {FORCE} ]; then
+  rm {FORCE}
+  export ETCD_FORCE_NEW_CLUSTER=true
+fi
 """
     return Service(ETCD, argv, before)
 

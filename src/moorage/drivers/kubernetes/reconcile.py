@@ -25,7 +25,7 @@ from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.laying import digest
 from moorage.drivers.kubernetes.marking import are_marked
-from moorage.drivers.kubernetes.naming import DRAINED, LAID, hostname, marks, version
+from moorage.drivers.kubernetes.naming import DRAINED, LAID, hostname, marks, node_of, version
 from moorage.drivers.kubernetes.place import group_of, place_of
 from moorage.drivers.kubernetes.seen import KubeObserved, Standing
 from moorage.drivers.kubernetes.steps import step
@@ -144,6 +144,10 @@ class _Plan:
         if set(self.up.values()) <= EMPTY and self.seen.members is None:
             self._start(here[0], etcd="found")
             self.gate = {self._add(verbs.AWAIT_API, here[0], self._started(here[0]))}
+        elif last := self._last_member():
+            self._start(last, etcd="alone")
+            self.gate = {self._add(verbs.AWAIT_API, last, self._started(last))}
+            return  # the next turn sees who is a member then
         else:
             holders = [name for name in here if self.up[name] not in EMPTY]
             for name in holders:
@@ -155,6 +159,15 @@ class _Plan:
             if self.up[name] in EMPTY and f"{verbs.START_NODE} {name}" not in self.steps:
                 self._start(name, etcd="wait")
                 self._join_etcd(name, self._remove_former(name))
+
+    def _last_member(self) -> str | None:
+        """Who goes on alone, where most members' data is lost, so that there is no majority."""
+        voters = [each for each in self.seen.members or () if not each.is_learner]
+        names = [node_of(self.cluster.name, each.name) for each in voters]
+        there = [name for name in names if name is not None and name in self.seen.nodes]
+        kept = [n for n in there if self.seen.standing(n, master=True) not in EMPTY]
+        left = [n for n in kept if n in self.up and self.up[n] is not Standing.STOPPED]
+        return left[0] if left and 2 * len(kept) <= len(voters) else None
 
     def _holder(self, name: str) -> None:
         """A master that has, or may have, etcd's data."""

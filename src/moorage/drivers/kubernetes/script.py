@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
-from moorage.drivers.kubernetes.control_plane import APISERVER, ETCD, ETCD_DATA
+from moorage.drivers.kubernetes.control_plane import APISERVER, ETCD, ETCD_DATA, FORCE
 from moorage.drivers.kubernetes.laying import NEW
 from moorage.drivers.kubernetes.place import (
     CONTAINERD,
@@ -37,9 +37,10 @@ START, RESTART, JOIN = "start", "restart", "join"
 START: what can run before the API answers, runs; of the rest, what runs already is brought
 up to date. RESTART: the same, and all that ran is ended first. JOIN: the rest runs too.
 """
-WAIT, DATA, FOUND, FRESH = "wait", "data", "found", "fresh"
+WAIT, DATA, FOUND, FRESH, ALONE = "wait", "data", "found", "fresh", "alone"
 """Whether a master's etcd and API server run, its second argument: not yet; if it has data;
-with or without; as a member that was just added, whatever it had before."""
+with or without; as a member that was just added, whatever it had before; with data, as the only
+member of its cluster."""
 
 OF_MASTERS = "etcd dnsmasq curl bash haproxy"
 """What a master needs of Debian's programs beside what every node does."""
@@ -148,8 +149,12 @@ fi
 blank=
 case $etcd in
   {WAIT}) blank=yes ;;
-  {DATA}) [ -d {ETCD_DATA}/member ] || blank=yes ;;
+  {DATA} | {ALONE}) [ -d {ETCD_DATA}/member ] || blank=yes ;;
 esac
+[ $etcd != {ALONE} ] || {{
+  : > {FORCE}
+  sv kill {SERVICES}/{ETCD} >/dev/null || :
+}}
 for each in $first $later; do
   ! runs $each || case " $changed " in
     *" $each "*) sv term {SERVICES}/$each >/dev/null ;;

@@ -9,7 +9,8 @@ from moorage.model.plan import Step
 START_NODE = "start-node"
 """The node has its files, and runs what needs no API; `restart=yes` ends what runs first.
 
-`etcd` (masters): `found` a cluster where there is no data, run with `data` only, or `wait`.
+`etcd` (masters): `found` a cluster where there is no data, run with `data` only, or `wait`;
+or go on `alone`, where most members are lost with their disks.
 `version`: the release that the node has.
 """
 TRUST = "trust"
