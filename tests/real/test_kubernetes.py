@@ -49,10 +49,10 @@ def kubectl_of(shell: Shell, directory: Path) -> Kubectl:
 
 
 @pytest.fixture(scope="module")
-async def kubectl(
+def kubectl(
     install: Install, shell: Shell, uuid: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
-    await load(Runc(install_id(install.state)), uuid, "master-0", *WORKERS)
+    asyncio.run(load(Runc(install_id(install.state)), uuid, "master-0", *WORKERS))
     return kubectl_of(shell, tmp_path_factory.mktemp("config"))
 
 

@@ -90,6 +90,7 @@ def test_the_etcd_of_a_master() -> None:
 #!/bin/sh
 # e3b0c44298fc1c14
 set -e
+umask 022
 exec 2>&1
 . /run/moorage/kubernetes/etcd-initial
 export ETCD_INITIAL_CLUSTER="$INITIAL" ETCD_INITIAL_CLUSTER_STATE="$STATE"
@@ -133,6 +134,7 @@ def test_the_api_server_of_a_master() -> None:
 --tls-min-version=VersionTLS12
 --client-ca-file=/run/moorage/kubernetes/ca.crt
 --anonymous-auth=false
+--allow-privileged
 --authorization-mode=Node,RBAC
 --enable-admission-plugins=NodeRestriction
 --profiling=false
@@ -202,11 +204,12 @@ def test_the_kubelet_of_a_worker() -> None:
         laying.configs(WORKER, OF_WORKER), ""
     ) == snapshot("""\
 #!/bin/sh
-# 00556fd68f502bac
+# 31645ac1a270ad22
 set -e
+umask 022
 exec 2>&1
-memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
-memory=$((memory - 384))
+memory=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo)
+memory=$((memory / 1024 - 384))
 cpus=$(($(nproc) - 1))
 sed -e "s/@memory@/$((memory > 0 ? memory : 0))/" -e "s/@cpus@/$((cpus > 0 ? cpus : 0))/" \\
   /run/moorage/kubernetes/kubelet.json > /run/moorage/kubernetes/kubelet.json.now

@@ -117,6 +117,7 @@ def apiserver(place: Place) -> Service:
         "--tls-min-version=VersionTLS12",
         f"--client-ca-file={secret('ca.crt')}",
         "--anonymous-auth=false",
+        "--allow-privileged",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--profiling=false",

@@ -134,8 +134,8 @@ def kubelet(place: Place, marks: Marks) -> Service:
         told = ",".join(f"{t.key}={t.value}:{t.effect}" for t in marks.taints)
         argv.append(f"--register-with-taints={told}")
     before = f"""
-memory=$(awk '/^MemTotal:/ {{ print int($2 / 1024) }}' /proc/meminfo)
-memory=$((memory - {place.memory_mib - SYSTEM_MIB}))
+memory=$(sed -n 's/^MemTotal: *\\([0-9]*\\) kB$/\\1/p' /proc/meminfo)
+memory=$((memory / 1024 - {place.memory_mib - SYSTEM_MIB}))
 cpus=$(($(nproc) - {place.vcpus}))
 sed -e "s/@memory@/$((memory > 0 ? memory : 0))/" -e "s/@cpus@/$((cpus > 0 ? cpus : 0))/" \\
   {config} > {config}.now
@@ -170,6 +170,9 @@ def kubelet_config(place: Place, marks: Marks) -> dict[str, Any]:
         "clusterDNS": [place.ranges.dns],
         "resolvConf": "/etc/resolv.conf",
         "nodeLeaseDurationSeconds": LEASE_SECONDS,
+        # What has changed is told so soon; where nothing has, its lease is all that is renewed.
+        "nodeStatusUpdateFrequency": "2s",
+        "nodeStatusReportFrequency": "5m",
         "volumePluginDir": "/var/lib/kubelet/volumeplugins",
         "containerLogMaxSize": "10Mi",
         "containerLogMaxFiles": 3,

@@ -36,7 +36,7 @@ class Service:
             told.update(files[path])
         before = f"{self.before.strip()}\n" if self.before else ""
         command = " \\\n  ".join(shlex.quote(word) for word in self.argv)
-        return f"#!/bin/sh\n# {told.hexdigest()[:16]}\nset -e\nexec 2>&1\n{before}exec {command}\n"
+        return f"#!/bin/sh\n# {told.hexdigest()[:16]}\nset -e\numask 022\nexec 2>&1\n{before}exec {command}\n"
 
 
 def log_run(name: str) -> str:
