@@ -13,6 +13,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 from pydantic import BaseModel
@@ -213,24 +214,29 @@ class ApiServer(_Server):
         path = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}"
         return (await self._get(PodList, "GET", path)).items
 
-    async def evict(self, pod: PodObject) -> bool:
-        """Ask it to leave; whether it may: a budget may forbid it for now. Absent has left."""
+    async def evict(self, pod: PodObject, *, version: str) -> bool:
+        """Ask it to leave; whether it may: a budget may forbid it for now. Absent has left.
+
+        `version`: of the API for it, such as `policy/v1`.
+        """
         meta = {"name": pod.metadata.name, "namespace": pod.metadata.namespace}
-        path = f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}/eviction"
-        for version in ("policy/v1", "policy/v1beta1"):  # v1 since 1.22, v1beta1 until 1.24
-            body = {"apiVersion": version, "kind": "Eviction", "metadata": meta}
-            try:
-                await self._good("POST", path, body)
-            except ApiRefused as refusal:
-                if refusal.status == 429:
-                    return False
-                if refusal.status not in {400, 404}:
-                    raise
-                if refusal.status == 404:
-                    return True
-            else:
-                return True
-        return False
+        body = {"apiVersion": version, "kind": "Eviction", "metadata": meta}
+        try:
+            await self._good("POST", f"{_path(pod)}/eviction", body)
+        except ApiRefused as refusal:
+            if refusal.status == 429:
+                return False
+            if refusal.status != 404:
+                raise
+        return True
+
+    async def forget(self, pod: PodObject) -> None:
+        """Have the API know of it no more, where it surely does not run. Absent is forgotten."""
+        try:
+            await self._good("DELETE", f"{_path(pod)}?gracePeriodSeconds=0")
+        except ApiRefused as refusal:
+            if refusal.status != 404:
+                raise
 
     async def annotations(self, path: str) -> Mapping[str, str]:
         """Of the object at that path; none where there is no such object."""
@@ -310,6 +316,12 @@ class Etcd(_Server):
         except ApiRefused as refusal:
             if refusal.status != 404:
                 raise
+
+
+def _path(pod: PodObject) -> str:
+    """Both names are what Kubernetes lets names be, if it is Kubernetes that told them."""
+    space, name = (quote(part, safe="") for part in (pod.metadata.namespace, pod.metadata.name))
+    return f"/api/v1/namespaces/{space}/pods/{name}"
 
 
 def _message(body: bytes) -> str:

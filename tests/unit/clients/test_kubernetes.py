@@ -152,7 +152,7 @@ async def test_an_object_that_is_there_is_set_right(impostor: Impostor, api: Api
 @pytest.mark.parametrize(("status", "leaves"), [(201, True), (429, False), (404, True)])
 async def test_evictions(impostor: Impostor, api: ApiServer, status: int, leaves: bool) -> None:
     impostor.answers["/api/v1/namespaces/n/pods/p/eviction"] = (status, {"message": "so"})
-    assert await api.evict(POD) is leaves
+    assert await api.evict(POD, version="policy/v1") is leaves
 
 
 async def test_members_of_etcd(impostor: Impostor, etcd: Etcd) -> None:

@@ -69,6 +69,7 @@ def test_what_differs_between_releases() -> None:
                 "CRI_V1",
                 "CONTROL_PLANE_LABEL",
                 "CONTROL_PLANE_TAINT",
+                "EVICTION_V1",
                 "IDENTITY_FLAG",
             ],
             "v1.37.0": [
@@ -78,6 +79,7 @@ def test_what_differs_between_releases() -> None:
                 "CRI_V1_ONLY",
                 "CONTROL_PLANE_LABEL",
                 "CONTROL_PLANE_TAINT",
+                "EVICTION_V1",
                 "IDENTITY_FLAG",
             ],
         }

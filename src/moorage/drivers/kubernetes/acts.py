@@ -17,6 +17,7 @@ from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, Marks, hostname, marks, version
 from moorage.drivers.kubernetes.place import Place, group_of, place_of
+from moorage.drivers.kubernetes.versions import Fact
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import Role
@@ -249,6 +250,8 @@ class Acts:
                 "spec": {"unschedulable": True},
             }
             await self._ask_api(lambda api: api.patch_node(host, change))
+        is_v1 = Fact.EVICTION_V1.holds(version(self.cluster))
+        api = "policy/v1" if is_v1 else "policy/v1beta1"
         end = monotonic() + DRAIN_SECONDS
         while monotonic() < end:
             pods = await self._ask_api(lambda api: api.pods_on(host))
@@ -256,7 +259,7 @@ class Acts:
             if not leaving:
                 return
             for pod in leaving:
-                await self._ask_api(partial(ApiServer.evict, pod=pod))
+                await self._ask_api(partial(ApiServer.evict, pod=pod, version=api))
             await asyncio.sleep(LONG)
 
     async def _uncordon(self, name: str) -> None:
@@ -267,6 +270,9 @@ class Acts:
         await self._ask_api(lambda api: api.patch_node(self._host(name), change))
 
     async def _remove_node(self, host: str) -> None:
+        """With its pods, which run nowhere any more: others take their places at once."""
+        for pod in await self._ask_api(lambda api: api.pods_on(host)):
+            await self._ask_api(partial(ApiServer.forget, pod=pod))
         await self._ask_api(lambda api: api.delete_node(host))
 
     # Whom to ask

@@ -36,7 +36,9 @@ class Service:
             told.update(files[path])
         before = f"{self.before.strip()}\n" if self.before else ""
         command = " \\\n  ".join(shlex.quote(word) for word in self.argv)
-        return f"#!/bin/sh\n# {told.hexdigest()[:16]}\nset -e\numask 022\nexec 2>&1\n{before}exec {command}\n"
+        head = f"#!/bin/sh\n# {told.hexdigest()[:16]}\n"
+        # Images are unpacked with these modes, for whoever runs in them.
+        return f"{head}set -e\numask 022\nexec 2>&1\n{before}exec {command}\n"
 
 
 def log_run(name: str) -> str:

@@ -57,6 +57,8 @@ class Fact(enum.Enum):
     """Masters are labelled `node-role.kubernetes.io/control-plane`."""
     CONTROL_PLANE_TAINT = Span(24, None, "https://github.com/kubernetes/enhancements/issues/2067")
     """That is their taint as well."""
+    EVICTION_V1 = Span(22, None, _CHANGES.format(22))
+    """Pods are evicted by `policy/v1`; before, by `policy/v1beta1`, which ended with 1.25."""
     IDENTITY_FLAG = Span(20, None, _CHANGES.format(20))
     """The issuer of service account tokens must be named, and signs with a key given to it."""
 
