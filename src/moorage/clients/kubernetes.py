@@ -248,14 +248,14 @@ class ApiServer(_Server):
             raise
 
     async def put(self, path: str, value: Mapping[str, Any]) -> None:
-        """Make the object, or set right the one that is there. By its collection's path."""
-        collection = path.rpartition("/")[0]
+        """Set the object at that path right, or make it. To make one that is there can be
+        refused for other reasons than that it is there."""
         try:
-            await self._good("POST", collection, value)
-        except ApiRefused as refusal:
-            if refusal.status != 409:
-                raise
             await self._good("PATCH", path, value, kind=MERGE)
+        except ApiRefused as refusal:
+            if refusal.status != 404:
+                raise
+            await self._good("POST", path.rpartition("/")[0], value)
 
     async def node_events(self) -> AsyncGenerator[None]:
         """An item for each sign that a node has changed, until the server ends the stream."""

@@ -77,6 +77,8 @@ ours() {{  # processes of that name in this node, and not those that run in cont
     echo "${{process#/proc/}}"
   done
 }}
+# An API server that is asked to end waits for all who watch it, up to a minute.
+ending() {{ [ "$1" = {APISERVER} ] && echo kill || echo term; }}
 runs() {{ case $(sv status {SERVICES}/"$1" 2>/dev/null) in run:*) ;; *) return 1 ;; esac; }}
 
 if [ "$purpose" != {JOIN} ]; then
@@ -157,7 +159,7 @@ esac
 }}
 for each in $first $later; do
   ! runs $each || case " $changed " in
-    *" $each "*) sv term {SERVICES}/$each >/dev/null ;;
+    *" $each "*) sv $(ending $each) {SERVICES}/$each >/dev/null ;;
     *) [ "$purpose" != {RESTART} ] || sv kill {SERVICES}/$each >/dev/null ;;
   esac
 done
