@@ -105,6 +105,8 @@ async def test_three_masters_replace_one_of_them_and_survive_two(site: Site) -> 
     assert last["web-master-0"] == before["web-master-0"]
     site.cluster = made.resized(site.cluster, masters=1)
     assert set(voters(await whole(site))) == {"web-master-0"}
+    done = await site.members["master-0"].host.run(["pgrep", "-x", "haproxy"])
+    assert done.stdout == b"", "there is nothing left to stand before"
 
 
 async def test_another_ca_comes_in_three_phases(site: Site) -> None:

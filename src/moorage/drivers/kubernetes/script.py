@@ -131,6 +131,11 @@ if [ "$purpose" != {JOIN} ]; then
     : > {SERVICES}/$each/down
   done
   rm -rf /{NEW}
+  for each in {SERVICES}/*; do  # what is not wanted any more, such as the front of one master
+    case " $first $later " in *" ${{each##*/}} "*) continue ;; esac
+    sv force-shutdown "$each" >/dev/null 2>&1 || :
+    rm -rf "$each"
+  done
   [ -n "$(ours runsvdir)" ] || setsid runsvdir -P {SERVICES} >/dev/null 2>&1 </dev/null &
 fi
 
