@@ -35,6 +35,9 @@ from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
 from moorage.conductor.world import World
 from moorage.connections import Bounds, connections_at_most
+from moorage.drivers.fake import FakeDriver
+from moorage.drivers.kubernetes import KubernetesDriver
+from moorage.drivers.swarm import SwarmDriver
 from moorage.ending import Ending
 from moorage.identity.clouds import save_cloud
 from moorage.identity.embedded import EmbeddedKeystone, KeystoneSpec
@@ -50,6 +53,7 @@ from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
 from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
+from moorage.releases import Releases
 from moorage.releases.releases import DIRECTORY as RELEASES
 from moorage.services import AuditService, Catalogue, open_services
 from moorage.settings import FLAVORS, Settings
@@ -102,8 +106,25 @@ def providers(settings: Settings) -> dict[str, NodeProvider]:
 
 
 def drivers(settings: Settings) -> dict[str, AnyDriver]:
-    """The installed drivers by COE. An entry point is called with nothing."""
-    return _plugins("moorage.drivers", settings, lambda make: failpoints.arm("driver", make()))
+    """The installed drivers by COE. An entry point is called with the settings."""
+    return _plugins(
+        "moorage.drivers", settings, lambda make: failpoints.arm("driver", make(settings))
+    )
+
+
+def swarm_driver(_: Settings) -> SwarmDriver:
+    """The entry point `swarm`."""
+    return SwarmDriver()
+
+
+def kubernetes_driver(settings: Settings) -> KubernetesDriver:
+    """The entry point `kubernetes`."""
+    return KubernetesDriver(Releases(settings.state))
+
+
+def fake_driver(_: Settings) -> FakeDriver:
+    """The entry point `fake`."""
+    return FakeDriver()
 
 
 def local_provider(settings: Settings) -> LocalProvider:

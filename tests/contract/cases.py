@@ -86,6 +86,14 @@ def swarm() -> AnyDriver:
     return SwarmDriver()
 
 
+def kubernetes() -> AnyDriver:
+    """With no release: good for what is pure."""
+    from moorage.drivers.kubernetes import KubernetesDriver  # noqa: PLC0415
+    from moorage.releases import Releases  # noqa: PLC0415
+
+    return KubernetesDriver(Releases(Path("/nowhere")))
+
+
 def real(value: Any, id: str) -> Any:
     """A case that makes real nodes."""
     return pytest.param(value, id=id, marks=pytest.mark.real)
@@ -106,6 +114,7 @@ PROVIDERS = [
 DRIVERS: list[Any] = [
     pytest.param(FakeDriver, id="fake"),
     pytest.param(swarm, id="swarm"),
+    pytest.param(kubernetes, id="kubernetes"),
 ]
 PAIRS = [
     pytest.param((FakeDriver, FAKES["fake"]), id="fake-fake"),

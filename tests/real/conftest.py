@@ -21,7 +21,10 @@ from tests.contract.test_drivers import Site, wanted  # noqa: E402
 from tests.real.install import Install  # noqa: E402
 from tests.real.machine import difference, snapshot  # noqa: E402
 
-NEEDED = ("runc", "dockerd", "haproxy", "containerd", "nft", "iptables", "tini", "ip", "docker")
+NEEDED = (
+    *("runc", "dockerd", "haproxy", "containerd", "nft", "iptables", "tini", "ip", "docker"),
+    *("etcd", "runsvdir", "conntrack", "dnsmasq", "curl"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

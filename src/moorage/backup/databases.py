@@ -37,7 +37,7 @@ PG_NAMES = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
 """libpq's variables, where they are not `PG` and the parameter's name (its manual, 34.15)."""
-KEYS = ("ca_key", "coming_key")
+KEYS = ("ca_key", "coming_key", "secret")
 """The columns of a cluster that hold sealed keys; the second one isn't in every version."""
 TABLES = (*sorted(metadata.tables), "alembic_version")
 """All that Moorage has had in any version: one that a migration drops has to stay named here."""

@@ -54,6 +54,9 @@ class NodeSpec:
     image: str | None = None
     revision: str = ""
     """What it is made of: a node that was made with another one is old."""
+    shares: Mapping[str, str] = field(default_factory=dict)
+    """Directories of the conductor's machine that it has, read-only: by path in the node. They
+    follow from its revision."""
 
 
 @dataclass(frozen=True, slots=True)

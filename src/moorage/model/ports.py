@@ -144,6 +144,8 @@ class CaKeys:
     current: KeyPair
     coming: KeyPair | None = None
     rotation: Rotation | None = None
+    secret: bytes | None = field(default=None, repr=False)
+    """What outlives the CA; None for a cluster of before there were any."""
 
 
 class Authority(Protocol):
@@ -170,8 +172,34 @@ class Authority(Protocol):
         """
         ...
 
-    def client(self, name: str) -> KeyPair:
-        """A new, short-lived client certificate with the common name `name`."""
+    def client(self, name: str, groups: Sequence[str] = (), *, lasting: bool = False) -> KeyPair:
+        """A new client certificate with the common name `name`, of the organisations `groups`.
+
+        Short-lived, unless it is for a program of the cluster's own (`lasting`).
+        """
+        ...
+
+    def peer(self, name: str, addresses: Sequence[str]) -> KeyPair:
+        """As `server`, and a client's at once, for programs that know one certificate only."""
+        ...
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes that are the same for ever, others for each cluster and purpose.
+
+        Raises Refused for a cluster that has no secret, made before there were any.
+        """
+        ...
+
+    def signing_key(self, purpose: str) -> bytes:
+        """A private key on P-256, PEM (SEC 1), that follows from `secret`. Raises as that."""
+        ...
+
+    def inner(self, purpose: str) -> Authority:
+        """Another CA of the cluster, for one purpose, which trusts none of this one's clients.
+
+        It follows from the cluster's secret, so it is not kept, and stays when this one is
+        changed. Raises as `secret`.
+        """
         ...
 
     def sign(self, csr: bytes) -> bytes:
@@ -267,6 +295,27 @@ class Hears(Protocol):
         A hint, no guarantee. Whoever takes its time with an item slows the engine down, and
         nothing piles up meanwhile. `cluster` has the key of its CA: it must not be kept for as
         long as this lasts. Raises RetryLater where no engine can be heard.
+        """
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A driver whose labels mean something, so that they may be wrong."""
+
+    labels: ClassVar[frozenset[str]]
+    """Those that have an effect here."""
+
+    def checked(
+        self,
+        labels: Mapping[str, str],
+        former: Mapping[str, str] | None = None,
+        runs: str = "",
+    ) -> Mapping[str, str]:
+        """A cluster's labels as it will have them, with what follows where nothing is said.
+
+        `former`: what it has now, where it is to be changed; `runs`: the version of its engine
+        by now, where that is known. Raises Invalid.
         """
         ...
 

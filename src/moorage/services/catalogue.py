@@ -10,7 +10,7 @@ from moorage.model.cluster import Cluster
 from moorage.model.errors import Conflict, Invalid
 from moorage.model.node import Flavor, NodeSpec
 from moorage.model.offer import Offer, OfferKind
-from moorage.model.ports import AnyDriver, HasHome, HasRoom, NodeProvider
+from moorage.model.ports import AnyDriver, Checks, HasHome, HasRoom, NodeProvider
 from moorage.planning import healing
 from moorage.services import rules
 from moorage.services.access import require
@@ -21,7 +21,7 @@ T = TypeVar("T")
 PROVIDER_LABEL = "provider"
 """The label by which a template or a cluster chooses a provider other than the default."""
 KNOWN_LABELS = frozenset({PROVIDER_LABEL, healing.LABEL})
-"""The labels that have an effect, whatever the COE (docs/labels.md)."""
+"""The labels that have an effect, whatever the COE (docs/labels.md). A driver may know more."""
 
 
 class KeptOffers(Protocol):
@@ -67,6 +67,27 @@ class Catalogue:
     def driver(self, coe: str) -> AnyDriver:
         """Raises Invalid (field `coe`), naming the COEs there are."""
         return _known(self._drivers, coe, "COE", "coe")
+
+    def own_labels(self, coe: str) -> frozenset[str]:
+        """Those that its driver makes something of."""
+        driver = self.driver(coe)
+        return driver.labels if isinstance(driver, Checks) else frozenset()
+
+    def checked(
+        self, coe: str, labels: Mapping[str, str], before: Cluster | None = None
+    ) -> Mapping[str, str]:
+        """A cluster's labels as it will have them, by its driver. Raises Invalid."""
+        driver = self.driver(coe)
+        if not isinstance(driver, Checks):
+            return labels
+        if before is None:
+            return driver.checked(labels)
+        return driver.checked(labels, before.labels, before.coe_version or "")
+
+    def said_of_labels(self, coe: str, labels: Mapping[str, str]) -> str | None:
+        """A sentence on those that have no effect here: they are kept, and reported."""
+        unknown = sorted(labels.keys() - KNOWN_LABELS - self.own_labels(coe))
+        return f"Labels that are kept without effect: {', '.join(unknown)}." if unknown else None
 
     def provider(self, name: str, field: str = "labels") -> NodeProvider:
         """Raises Invalid, naming the providers there are."""
@@ -136,12 +157,6 @@ class Catalogue:
 
     def _is_built_in(self, provider: str, kind: OfferKind, name: str) -> bool:
         return any((o.provider, o.kind, o.name) == (provider, kind, name) for o in self._built_in)
-
-
-def said_of_labels(labels: Mapping[str, str]) -> str | None:
-    """A sentence on those that have no effect here: they are kept, and reported."""
-    unknown = sorted(labels.keys() - KNOWN_LABELS)
-    return f"Labels that are kept without effect: {', '.join(unknown)}." if unknown else None
 
 
 def _nodes(cluster: Cluster) -> list[NodeSpec]:

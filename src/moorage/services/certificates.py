@@ -12,6 +12,15 @@ from moorage.store import Store
 from moorage.trust.authority import ClusterAuthority, new_ca, subject_of
 from moorage.trust.seal import SealBroken
 
+GROUPS = {
+    "kubernetes": {
+        Permission.READER: "moorage:readers",
+        Permission.MEMBER: "moorage:members",
+        Permission.ADMIN: "moorage:members",
+    }
+}
+"""By COE whose engine knows groups: that of a caller's role (drivers/kubernetes/access.py)."""
+
 
 class CertificateService:
     """`ident` is a cluster's uuid or name; NotFound for one that the caller can't see."""
@@ -29,15 +38,22 @@ class CertificateService:
     async def sign(self, caller: Caller, ident: str, csr: str) -> str:
         """A client certificate, PEM, for a PEM request. The cluster's events tell of it.
 
-        Members only: a client certificate is full access to the engine. Raises
+        Of a Swarm, members only: a client certificate is full access to the engine. In
+        Kubernetes it is for what the caller's role lets it do, whatever the request says. Raises
         Forbidden, Invalid (field `csr`), Conflict once the cluster is being deleted.
         """
-        require(caller, Permission.MEMBER)
+        require(caller, Permission.READER)
         cluster = await found(self._store, caller, ident)
+        if cluster.coe not in GROUPS:
+            require(caller, Permission.MEMBER)
         wishes.refuse_deleting(cluster)
         if not csr.isascii():
             raise Invalid("The certificate request is not PEM: it must be ASCII.", field="csr")
-        signed = (await self._authority(cluster)).sign(csr.encode())
+        authority = await self._authority(cluster)
+        if groups := GROUPS.get(cluster.coe):
+            signed = authority.sign_as(csr.encode(), caller.user_id, groups[caller.permission])
+        else:
+            signed = authority.sign(csr.encode())
         told = f"sign a client certificate: {rules.shown(subject_of(signed))}"
         # Before it is handed out: nobody holds a certificate that nobody can find.
         await self._store.events.tell(

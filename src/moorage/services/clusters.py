@@ -24,12 +24,13 @@ from moorage.model.template import ClusterTemplate
 from moorage.planning import truth
 from moorage.services import options, patching, rules, wishes
 from moorage.services.access import listing, reach, require
-from moorage.services.catalogue import Catalogue, said_of_labels
+from moorage.services.catalogue import Catalogue
 from moorage.services.labels import LabelDifferences, differences, laid_over
 from moorage.services.names import generated
 from moorage.services.requests import NewCluster, NewRelease, NewSize, PatchOp
 from moorage.store import EVERYTHING, Store
 from moorage.trust.authority import new_ca
+from moorage.trust.derived import new_secret
 
 INHERITED = {
     "docker_volume_size": "docker_volume_size",
@@ -90,7 +91,12 @@ class ClusterService:
 
     async def _add(self, caller: Caller, cluster: Cluster, ca: KeyPair) -> Cluster:
         added = await self._store.clusters.add(
-            cluster, ca, self._defaults, by=caller.user_name, request_id=caller.request_id
+            cluster,
+            ca,
+            self._defaults,
+            secret=new_secret(),
+            by=caller.user_name,
+            request_id=caller.request_id,
         )
         bind_contextvars(cluster=added.uuid)
         return added
@@ -104,6 +110,7 @@ class ClusterService:
         provider = self._catalogue.provider_for(labels)
         shelf = await self._catalogue.shelf(provider)
         rules.refuse_large("labels", labels)
+        labels = dict(self._catalogue.checked(template.coe, labels))
         own = {name: value for name, value in new.options.items() if value is not None}
         given = options.checked(
             {**_inherited(template), **own, "merge_labels": new.merge_labels},
@@ -151,7 +158,7 @@ class ClusterService:
             ),
             labels=labels,
             options=given,
-            status_reason=said_of_labels(labels),
+            status_reason=self._catalogue.said_of_labels(template.coe, labels),
             deadline=wishes.deadline(minutes),
         )
 
@@ -255,10 +262,16 @@ class ClusterService:
             shelf.check({"image_id": template.options.get("image_id")})
         flavors = shelf.flavors()
 
+        meant = self._catalogue.own_labels(cluster.coe)
+        offered = {name: value for name, value in template.labels.items() if name in meant}
+
         def wish(cluster: Cluster) -> Cluster:
-            return wishes.upgraded(
+            after = wishes.upgraded(
                 cluster, template, formers, flavors, ident=release.group, batch_size=batch
             )
+            # What its driver makes something of is the template's, where that says anything.
+            labels = self._catalogue.checked(cluster.coe, {**after.labels, **offered}, cluster)
+            return dataclasses.replace(after, labels=dict(labels))
 
         return await self.wish(caller, cluster.uuid, wish)
 

@@ -15,7 +15,7 @@ from moorage.model.nodegroup import MASTER_ROLE, NodeGroup, prefix_for
 from moorage.model.page import Page
 from moorage.services import options, patching, rules, wishes
 from moorage.services.access import require
-from moorage.services.catalogue import Catalogue, said_of_labels
+from moorage.services.catalogue import Catalogue
 from moorage.services.clusters import ClusterService
 from moorage.services.labels import differences, laid_over
 from moorage.services.offers import Shelf
@@ -54,7 +54,9 @@ class NodeGroupService:
 
         def wish(cluster: Cluster) -> Cluster:
             group = _wanted(cluster, new, ident, shelf)
-            return _reported(wishes.with_group(cluster, group), group)
+            added = differences(cluster.labels, group.labels).added
+            said = self._catalogue.said_of_labels(cluster.coe, added)
+            return _reported(wishes.with_group(cluster, group), said)
 
         after = await self._clusters.wish(caller, owner.uuid, wish)
         return after, wishes.group_of(after, ident)
@@ -141,9 +143,8 @@ def _wanted(cluster: Cluster, new: NewNodeGroup, ident: str, shelf: Shelf) -> No
     )
 
 
-def _reported(cluster: Cluster, group: NodeGroup) -> Cluster:
-    """The cluster with what it says of the group's own labels, where some have no effect."""
-    said = said_of_labels(differences(cluster.labels, group.labels).added)
+def _reported(cluster: Cluster, said: str | None) -> Cluster:
+    """The cluster with what is said of the group's own labels, where some have no effect."""
     if said is None:
         return cluster
     return dataclasses.replace(cluster, status_reason=f"{cluster.status_reason}. {said}")

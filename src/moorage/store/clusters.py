@@ -46,7 +46,7 @@ SORT_KEYS = frozenset(
     }
 )
 
-HIDDEN = {"ca_certificate", "ca_key", "coming_certificate", "coming_key"}
+HIDDEN = {"ca_certificate", "ca_key", "coming_certificate", "coming_key", "secret"}
 SHOWN = select(*(column for column in clusters.c if column.name not in HIDDEN))
 """What lists and lookups read: never a key, not even a sealed one."""
 _OF_PROJECT = SHOWN.where(clusters.c.project_id == bindparam("project"))
@@ -75,10 +75,11 @@ class Clusters:
         ca: KeyPair,
         defaults: Amounts,
         *,
+        secret: bytes | None = None,
         by: str,
         request_id: str | None = None,
     ) -> Cluster:
-        """Store it with its CA (the key sealed), due at once; the answer has `id` and times.
+        """Store it with its CA and its secret (sealed), due at once; the answer has `id` and times.
 
         `defaults` hold where the project has no quota of its own; `by`: who asked for it, in
         the request of that id.
@@ -91,6 +92,7 @@ class Clusters:
         hidden = {
             "ca_certificate": ca.certificate,
             "ca_key": self._seal.seal(ca.key, cluster.uuid),
+            "secret": None if secret is None else self._seal.seal(secret, cluster.uuid),
             "generation": 1,
             "due_at": time.time(),
             "token": 0,
@@ -223,10 +225,11 @@ class Clusters:
 def ca_keys(row: Row[Any], seal: Seal) -> CaKeys:
     """The keys in a cluster's row. Raises SealBroken."""
     current = KeyPair(row.ca_certificate, seal.open(row.ca_key, row.uuid))
+    secret = None if row.secret is None else seal.open(row.secret, row.uuid)
     if row.rotation is None:
-        return CaKeys(current)
+        return CaKeys(current, secret=secret)
     coming = KeyPair(row.coming_certificate, seal.open(row.coming_key, row.uuid))
-    return CaKeys(current, coming, Rotation(row.rotation))
+    return CaKeys(current, coming, Rotation(row.rotation), secret)
 
 
 def _visible(scope: Scope) -> Visible:

@@ -126,6 +126,8 @@ clusters = Table(
     Column("ca_key", LargeBinary, nullable=False),
     Column("coming_certificate", LargeBinary),
     Column("coming_key", LargeBinary),
+    # What outlives every CA, sealed likewise. None for a cluster of before there were any.
+    Column("secret", LargeBinary),
     # Claims: times in seconds since the epoch. A row without `lease_until` is free; while it
     # is claimed it falls due when its lease ends. `home`: the one place where it can be
     # conducted; empty where that is anywhere, or not yet said. `declined`: the homes that had

@@ -38,8 +38,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from moorage.model.cluster import Rotation
+from moorage.model.errors import Refused
 from moorage.model.ports import CaKeys, KeyPair
 from moorage.trust import csr as requests
+from moorage.trust.derived import derived, inner_ca, signing_key
 
 SKEW = datetime.timedelta(minutes=5)
 DAY = datetime.timedelta(days=1)
@@ -84,28 +86,53 @@ class ClusterAuthority:
         The subject's OU is `revision`. In SERVE the coming CA's certificate follows it, as
         the current CA has signed it.
         """
+        return self._serving(name, addresses, [ExtendedKeyUsageOID.SERVER_AUTH])
+
+    def _serving(
+        self, name: str, addresses: Sequence[str], purposes: Sequence[ObjectIdentifier]
+    ) -> KeyPair:
         names = [_general_name(name), *map(_general_name, addresses)]
         key = ec.generate_private_key(ec.SECP256R1())
         unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, self.revision)
         certificate = self._issue(
             x509.Name([_common_name(name, NAME_BYTES), unit]),
             key.public_key(),
-            ExtendedKeyUsageOID.SERVER_AUTH,
+            purposes,
             SERVER_LIFE,
             x509.SubjectAlternativeName(names),
         )
         return KeyPair(certificate + self._chain, _pem(key))
 
-    def client(self, name: str) -> KeyPair:
-        """A new client certificate with the common name `name`, for a day."""
+    def client(self, name: str, groups: Sequence[str] = (), *, lasting: bool = False) -> KeyPair:
+        """A new client certificate, for a day, or as long as a server's."""
         key = ec.generate_private_key(ec.SECP256R1())
+        units = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         certificate = self._issue(
-            x509.Name([_common_name(name, NAME_BYTES)]),
+            x509.Name([_common_name(name, NAME_BYTES), *units]),
             key.public_key(),
-            ExtendedKeyUsageOID.CLIENT_AUTH,
-            CONDUCTOR_LIFE,
+            [ExtendedKeyUsageOID.CLIENT_AUTH],
+            SERVER_LIFE if lasting else CONDUCTOR_LIFE,
         )
         return KeyPair(certificate, _pem(key))
+
+    def peer(self, name: str, addresses: Sequence[str]) -> KeyPair:
+        """As `server`, and good for a client as well."""
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        return self._serving(name, addresses, both)
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes by HKDF (RFC 5869) from the cluster's secret."""
+        if self._keys.secret is None:
+            raise Refused("the cluster was made before clusters had secrets: make it anew")
+        return derived(self._keys.secret, purpose, 32)
+
+    def signing_key(self, purpose: str) -> bytes:
+        return signing_key(self.secret(f"signing {purpose}"))
+
+    def inner(self, purpose: str) -> ClusterAuthority:
+        """A CA whose key follows from the cluster's secret; each time the very same."""
+        certificate, key = inner_ca(purpose, self.secret(f"ca {purpose}"))
+        return ClusterAuthority(CaKeys(KeyPair(certificate, key)))
 
     def sign(self, csr: bytes) -> bytes:
         """A client certificate, for a year, for a tenant's request (PEM).
@@ -114,8 +141,15 @@ class ClusterAuthority:
         """
         request = requests.read(csr)
         return self._issue(
-            request.subject, request.key, ExtendedKeyUsageOID.CLIENT_AUTH, TENANT_LIFE
+            request.subject, request.key, [ExtendedKeyUsageOID.CLIENT_AUTH], TENANT_LIFE
         )
+
+    def sign_as(self, csr: bytes, name: str, group: str) -> bytes:
+        """As `sign`, for an engine that goes by names: they are ours, and not the request's."""
+        request = requests.read(csr)
+        requests.refuse_system(request)
+        subject = requests.named(name, group)
+        return self._issue(subject, request.key, [ExtendedKeyUsageOID.CLIENT_AUTH], TENANT_LIFE)
 
     @cached_property
     def _chain(self) -> bytes:
@@ -140,7 +174,7 @@ class ClusterAuthority:
         self,
         subject: x509.Name,
         key: requests.ClientKey,
-        purpose: ObjectIdentifier,
+        purposes: Sequence[ObjectIdentifier],
         life: datetime.timedelta,
         names: x509.SubjectAlternativeName | None = None,
     ) -> bytes:
@@ -155,7 +189,7 @@ class ClusterAuthority:
             .not_valid_after(min(now + life, self._certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(rsa_key=isinstance(key, rsa.RSAPublicKey)), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(self._identifier, critical=False)
         )

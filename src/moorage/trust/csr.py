@@ -33,6 +33,8 @@ NAMES = (
     NameOID.LOCALITY_NAME,
 )
 MOST_NAMES = 16
+ADMINS = "system:masters"
+"""What clients ask for who don't know better; nobody is given it."""
 
 ClientKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -62,6 +64,29 @@ def read(pem: bytes) -> ClientRequest:
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise _bad(f"it can't be read: {error}") from error
     return ClientRequest(subject, key)
+
+
+def refuse_system(request: ClientRequest) -> None:
+    """Raises Invalid (field `csr`) for a name that Kubernetes gives to its own programs.
+
+    But for what OpenStack's clients always ask for, CN=admin and O=system:masters.
+    """
+    for attribute in request.subject:
+        value = str(attribute.value)
+        admins = attribute.oid == NameOID.ORGANIZATION_NAME and value == ADMINS
+        if value.startswith("system:") and not admins:
+            raise _bad(f"{value} is a name of Kubernetes' own programs")
+
+
+def named(name: str, group: str) -> x509.Name:
+    """The subject of a client of that name and group; the name cut to what X.509 has room for."""
+    short = name.encode()[:64].decode(errors="ignore")
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, short),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, group),
+        ]
+    )
 
 
 def _bad(what: str) -> Invalid:

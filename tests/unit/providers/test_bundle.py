@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def test_what_is_bound_from_the_machine_is_read_only_and_short() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to sub-ids: needs root")
+def test_what_a_node_shares_with_the_machine_is_read_only() -> None:
+    spec = dataclasses.replace(SPEC, shares={"/opt/kubernetes": "/releases/v1.20.2"})
+    (mount,) = [
+        m
+        for m in bundle.config(PLACE, spec, MARKS)["mounts"]
+        if m["destination"] == "/opt/kubernetes"
+    ]
+    assert (mount["source"], mount["type"]) == ("/releases/v1.20.2", "bind")
+    assert {"ro", "nosuid", "nodev"} <= set(mount["options"])
+
+
 def test_a_root_belongs_to_its_sub_ids_and_is_not_laid_twice(tmp_path: Path) -> None:
     place = Place(tmp_path, NodeRef(SPEC.owner, SPEC.name))
     place.directory.mkdir()

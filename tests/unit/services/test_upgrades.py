@@ -207,7 +207,9 @@ async def test_a_group_is_made_of_what_its_cluster_is_of_by_then(
     monkeypatch.setattr(
         house.services.nodegroups,
         "_catalogue",
-        SimpleNamespace(shelf=upgraded_meanwhile, room=None),
+        SimpleNamespace(
+            shelf=upgraded_meanwhile, room=None, said_of_labels=lambda coe, labels: None
+        ),
     )
     after, group = await house.services.nodegroups.create(OURS, "web", NewNodeGroup("gpu"))
     assert (group.template_uuid, group.flavor.name) == (after.template_uuid, "small")

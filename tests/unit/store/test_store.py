@@ -94,8 +94,11 @@ async def test_no_file_of_the_database_holds_a_private_key(
     store: Store, template: ClusterTemplate, tmp_path: Path
 ) -> None:
     pair = new_ca("one")
-    cluster = await store.clusters.add(a_cluster(template), pair, PLENTY, by="alice")
-    assert (await store.clusters.ca(cluster.uuid)).current == pair
+    own = b"never to be seen by anyone else."
+    cluster = await store.clusters.add(a_cluster(template), pair, PLENTY, secret=own, by="alice")
+    kept = await store.clusters.ca(cluster.uuid)
+    assert (kept.current, kept.secret) == (pair, own)
+    assert own.decode() not in repr(kept)
     secret = pair.key.splitlines()[1]
     for checkpointed in (False, True):
         if checkpointed:
@@ -105,6 +108,7 @@ async def test_no_file_of_the_database_holds_a_private_key(
         for data in files:
             assert b"PRIVATE KEY" not in data
             assert secret not in data
+            assert own not in data
 
 
 async def test_another_key_file_is_found_out_at_the_start(

@@ -85,6 +85,7 @@ def config(place: Place, spec: NodeSpec, marks: Marks) -> dict[str, Any]:
             _mount("/run", "tmpfs", "nosuid", "nodev", "mode=755"),
             _bound("/usr"),
             *([_bound(str(TRUST))] if TRUST.exists() else []),
+            *(_bound(path, source) for path, source in sorted(spec.shares.items())),
         ],
         "linux": {
             "namespaces": [
@@ -114,9 +115,9 @@ def _mount(destination: str, kind: str, *options: str) -> dict[str, Any]:
     return {"destination": destination, "type": kind, "source": kind, "options": list(options)}
 
 
-def _bound(path: str) -> dict[str, Any]:
+def _bound(path: str, source: str = "") -> dict[str, Any]:
     options = ["rbind", "ro", "nosuid", "nodev"]
-    return {"destination": path, "type": "bind", "source": path, "options": options}
+    return {"destination": path, "type": "bind", "source": source or path, "options": options}
 
 
 def _device(major: int, minor: int) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""Who may do what in a cluster: kubeconfigs of its programs, and the objects that grant rights.
+
+What Kubernetes grants by itself (https://kubernetes.io/docs/reference/access-authn-authz/rbac/)
+covers its own programs. Moorage adds what tenants have by their role in the project, and
+what the API servers may ask of kubelets. Pure.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from moorage.drivers.kubernetes import dns
+from moorage.drivers.kubernetes.naming import PREFIX
+from moorage.model.ports import KeyPair
+
+MASTERS = "system:masters"
+"""The group that may do everything, whatever the cluster's objects say: the conductor's alone."""
+MEMBERS, READERS = "moorage:members", "moorage:readers"
+"""The groups of the cluster's project: they may do all; see all but secrets."""
+NODES = "system:nodes"
+KUBELET_CLIENTS = "moorage:kubelet-clients"
+"""The API servers, as kubelets see them."""
+APPLIED = f"{PREFIX}applied"
+"""Annotation of the first object: a digest of all of them."""
+RBAC = "rbac.authorization.k8s.io"
+BINDINGS = f"/apis/{RBAC}/v1/clusterrolebindings"
+
+
+def kubeconfig(server: str, ca: bytes, pair: KeyPair) -> bytes:
+    """A kubeconfig with one context, all within. It holds a private key."""
+    value = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "cluster",
+                "cluster": {"server": server, "certificate-authority-data": _packed(ca)},
+            }
+        ],
+        "users": [
+            {
+                "name": "self",
+                "user": {
+                    "client-certificate-data": _packed(pair.certificate),
+                    "client-key-data": _packed(pair.key),
+                },
+            }
+        ],
+        "contexts": [{"name": "self", "context": {"cluster": "cluster", "user": "self"}}],
+        "current-context": "self",
+    }
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def objects(resolver: str, masters: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What every cluster has, by path. The first one carries the digest of all of them.
+
+    `resolver`: the address of the cluster's DNS; `masters`: those of the nodes where it is.
+    """
+    bound = {
+        MEMBERS: "cluster-admin",
+        READERS: "view",
+        KUBELET_CLIENTS: "system:kubelet-api-admin",
+        dns.GROUP: dns.ROLE,
+    }
+    made = {f"{BINDINGS}/{group}": _binding(group, role) for group, role in bound.items()}
+    made |= _resolver(resolver, sorted(masters))
+    first = made[f"{BINDINGS}/{MEMBERS}"]
+    first["metadata"]["annotations"] = {APPLIED: digest(made)}
+    return made
+
+
+def digest(made: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def wanted(resolver: str, masters: Iterable[str]) -> str:
+    """What APPLIED says where everything is as it should be."""
+    first = objects(resolver, masters)[f"{BINDINGS}/{MEMBERS}"]
+    told: str = first["metadata"]["annotations"][APPLIED]
+    return told
+
+
+def _resolver(address: str, masters: list[str]) -> dict[str, dict[str, Any]]:
+    """The service that all pods ask for names. It chooses no pods: its endpoints are given."""
+    ports = [{"name": f"dns-{p.lower()}", "port": 53, "protocol": p} for p in ("UDP", "TCP")]
+    meta = {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}
+    where = "/api/v1/namespaces/kube-system"
+    return {
+        f"{where}/services/kube-dns": {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"clusterIP": address, "ports": ports},
+        },
+        f"{where}/endpoints/kube-dns": {
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": meta,
+            "subsets": [{"addresses": [{"ip": ip} for ip in masters], "ports": ports}],
+        },
+    }
+
+
+def _binding(group: str, role: str) -> dict[str, Any]:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": group},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": group}],
+    }
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,71 @@
+"""Who has which addresses in a cluster, from its labels and its nodes' own addresses. Pure.
+
+The pods of a node have a /24 of the cluster's range, chosen by the last byte of the node's
+address in its network: so it is known wherever the node's address is, never shared, and
+written down nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from moorage.model.errors import Invalid
+
+SERVICES, PODS = "service_cluster_ip_range", "flannel_network_cidr"
+"""The labels, as Magnum has them, and what it takes where they are not given."""
+DEFAULTS = {SERVICES: "10.254.0.0/16", PODS: "10.100.0.0/16"}
+NODES = IPv4Network("10.128.0.0/12")
+"""Where nodes' networks come from, unless the operator chose another pool."""
+NODE_PREFIX = 24
+API, DNS = 1, 10
+"""The addresses in the services' range of the API itself, and of the cluster's DNS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    services: IPv4Network
+    pods: IPv4Network
+
+    @property
+    def api(self) -> str:
+        return str(self.services[API])
+
+    @property
+    def dns(self) -> str:
+        return str(self.services[DNS])
+
+    def pods_of(self, node: str) -> IPv4Network:
+        """The pods' addresses of the node with this address."""
+        number = int(IPv4Address(node)) & 0xFF
+        base = int(self.pods.network_address) + (number << (32 - NODE_PREFIX))
+        return IPv4Network((base, NODE_PREFIX))
+
+
+def ranges(labels: Mapping[str, str]) -> Ranges:
+    """Raises Invalid (field `labels`) for what can't be."""
+    services = _network(SERVICES, labels.get(SERVICES, DEFAULTS[SERVICES]), longest=24)
+    pods = _network(PODS, labels.get(PODS, DEFAULTS[PODS]), longest=16)
+    for one, other, what in (
+        (services, pods, f"{SERVICES} and {PODS}"),
+        (services, NODES, f"{SERVICES} and the nodes' networks, {NODES},"),
+        (pods, NODES, f"{PODS} and the nodes' networks, {NODES},"),
+    ):
+        if one.overlaps(other):
+            raise _bad(f"{what} overlap: choose others")
+    return Ranges(services, pods)
+
+
+def _network(label: str, text: str, *, longest: int) -> IPv4Network:
+    try:
+        network = IPv4Network(text)
+    except ValueError:
+        raise _bad(f"{label} must be an IPv4 network such as {DEFAULTS[label]}") from None
+    if not network.is_private or not 8 <= network.prefixlen <= longest:
+        raise _bad(f"{label} must be a private network from /8 to /{longest}")
+    return network
+
+
+def _bad(what: str) -> Invalid:
+    return Invalid(f"labels: {what}.", field="labels")

@@ -1,0 +1,68 @@
+"""Which labels of a cluster mean something, and what they may say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges
+from moorage.drivers.kubernetes.naming import VERSION
+from moorage.model.errors import Invalid, NotFound, Refused
+from moorage.releases import Releases, Version
+
+CONTROL_PLANE = "control_plane"
+KINDS = frozenset({"nodes"})
+"""What CONTROL_PLANE may be: on master nodes."""
+LABELS = frozenset({VERSION, CONTROL_PLANE, SERVICES, PODS})
+
+
+def checked(
+    releases: Releases,
+    labels: Mapping[str, str],
+    former: Mapping[str, str] | None,
+    runs: str = "",
+) -> dict[str, str]:
+    """A cluster's labels as it will have them: with a release. Raises Invalid.
+
+    Where its masters are still (`runs`), it may go back to, whatever was wanted since.
+    """
+    had = former.get(VERSION, "") if former else ""
+    asked = _found(releases, labels.get(VERSION) or had)
+    if had:
+        _refuse_jump(Version.parse(runs or had), asked)
+    kind = labels.get(CONTROL_PLANE, "nodes")
+    if kind not in KINDS:
+        raise _bad(f"{CONTROL_PLANE} must be one of {', '.join(sorted(KINDS))}, not {kind[:40]!r}.")
+    wanted = {**labels, VERSION: str(asked)}
+    ranges(wanted)
+    if former is not None and ranges(former) != ranges(wanted):
+        raise _bad(f"{SERVICES} and {PODS} of a cluster that is there can't be changed.")
+    return wanted
+
+
+def _found(releases: Releases, text: str) -> Version:
+    """The release that is meant; the newest one where none is named."""
+    try:
+        if not text:
+            return releases.newest().version
+        return releases.get(Version.parse(text)).version
+    except NotFound as missing:
+        raise _bad(
+            f"{missing.reason} An operator can add one: moorage release add kubernetes."
+        ) from None
+    except Refused as wrong:
+        raise _bad(f"{VERSION}: {wrong.reason}") from None
+
+
+def _refuse_jump(former: Version, asked: Version) -> None:
+    """As https://kubernetes.io/releases/version-skew-policy/ has it: one minor version at a time,
+    and never back. (Patch releases may go either way.)"""
+    step = asked.minor - former.minor
+    if step not in {0, 1}:
+        why = "not back" if step < 0 else f"to 1.{former.minor + 1} first"
+        raise _bad(
+            f"from Kubernetes {former} one can't go to {asked}: one minor version at a time, {why}."
+        )
+
+
+def _bad(what: str) -> Invalid:
+    return Invalid(f"labels: {what}", field="labels")

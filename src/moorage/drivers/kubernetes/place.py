@@ -1,0 +1,103 @@
+"""What a node's programs are told of their cluster, and where their files are. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from moorage.drivers.kubernetes.addresses import Ranges, ranges
+from moorage.drivers.kubernetes.naming import BINARIES, PORT, hostname
+from moorage.model.cluster import ClusterSpec, GroupSpec
+from moorage.model.node import Role
+
+RUN = "/run/moorage"
+"""In memory: gone with the node's end, and laid anew by each start."""
+SECRETS = f"{RUN}/kubernetes"
+SERVICES = f"{RUN}/sv"
+LOGS = "/var/log/kubernetes"
+DOMAIN = "cluster.local"
+FRONT_PORT = 6444
+KUBELET_PORT = 10250
+CONTAINERD = "/run/containerd/containerd.sock"
+PAUSE = "moorage.local/pause:1"
+"""The image of a pod's first container. Each node makes it of its own programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node in its cluster. `masters`: the address of each, by the node's hostname."""
+
+    cluster: str
+    """The cluster's uuid."""
+    hostname: str
+    address: str
+    role: Role
+    version: str
+    masters: Mapping[str, str]
+    ranges: Ranges
+    memory_mib: int
+    vcpus: int
+    endpoint: str = ""
+    """The `host:port` under which clients outside find the cluster's API; empty: nowhere."""
+
+    @property
+    def is_master(self) -> bool:
+        return self.role is Role.MASTER
+
+    @property
+    def pods(self) -> IPv4Network:
+        return self.ranges.pods_of(self.address)
+
+    @property
+    def has_front(self) -> bool:
+        """Whether a proxy stands before several API servers."""
+        return len(self.masters) > 1
+
+    @property
+    def api(self) -> str:
+        """Where the node's own programs find the API."""
+        if self.has_front:
+            return f"https://127.0.0.1:{FRONT_PORT}"
+        return f"https://{next(iter(self.masters.values()))}:{PORT}"
+
+
+def binary(name: str) -> str:
+    return f"{BINARIES}/{name}"
+
+
+def secret(name: str) -> str:
+    """The path of one of the files that are in memory only."""
+    return f"{SECRETS}/{name}"
+
+
+def place_of(
+    cluster: ClusterSpec,
+    addresses: Mapping[str, str],
+    name: str,
+    version: str,
+    endpoint: str = "",
+) -> Place:
+    """The place of a node. `addresses`: by name, of all nodes whose address is known."""
+    group = group_of(cluster, name)
+    masters = {
+        hostname(cluster.name, each): addresses[each]
+        for each in cluster.of(Role.MASTER)
+        if each in addresses
+    }
+    return Place(
+        cluster=cluster.uuid,
+        hostname=hostname(cluster.name, name),
+        address=addresses[name],
+        role=group.role,
+        version=version,
+        masters=masters,
+        ranges=ranges(cluster.labels),
+        memory_mib=group.flavor.memory_mib,
+        vcpus=group.flavor.vcpus,
+        endpoint=endpoint,
+    )
+
+
+def group_of(cluster: ClusterSpec, name: str) -> GroupSpec:
+    return next(group for group in cluster.groups if name in group.nodes)

@@ -1,0 +1,147 @@
+"""A tenant's Kubernetes as tests use it: a release, kubectl, and images of no registry."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from moorage.providers.local.runtime import Runc
+from tests.real.clients import ROOT
+
+IMAGE = "moorage.test/busybox:1"
+SECONDS = 60.0
+
+
+@cache
+def built() -> Path:
+    """The directory of what `make kubernetes` builds, once a machine, in minutes."""
+    done = subprocess.run([ROOT / "scripts/kubernetes"], stdout=subprocess.PIPE, check=True)
+    return Path(done.stdout.decode().split()[-1])
+
+
+def image() -> bytes:
+    """An image of this machine's static busybox, as `docker save` lays it out."""
+    layer = _tar({"bin/busybox": Path("/usr/bin/busybox").read_bytes()}, links=("sh", "sleep"))
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/busybox", "sleep", "1000000"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sum(layer)}"]},
+        }
+    ).encode()
+    manifest = [{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    return _tar(
+        {"manifest.json": json.dumps(manifest).encode(), "config.json": config, "layer.tar": layer}
+    )
+
+
+def _tar(files: dict[str, bytes], links: tuple[str, ...] = ()) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files.items():
+            file = tarfile.TarInfo(name)
+            file.size, file.mode = len(data), 0o755
+            tar.addfile(file, io.BytesIO(data))
+        for name in links:
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname, link.mode = tarfile.SYMTYPE, "busybox", 0o777
+            tar.addfile(link)
+    return packed.getvalue()
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def load(runc: Runc, owner: str, *nodes: str) -> None:
+    """Give the nodes of a cluster the image."""
+    words = ["ctr", "-n", "k8s.io", "images", "import", "-"]
+    for node in nodes:
+        done = await runc.run(f"{owner}.{node}", words, stdin=image(), timeout=60.0)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """An unmodified kubectl with a kubeconfig."""
+
+    program: Path
+    kubeconfig: Path
+
+    def run(self, *words: str, stdin: str = "", code: int | None = 0) -> str:
+        """Its stdout (of a failure, stderr). The exit code must be `code`, unless None."""
+        done = subprocess.run(
+            [str(self.program), "--kubeconfig", str(self.kubeconfig), *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.kubeconfig.parent)},
+        )
+        assert code is None or done.returncode == code, f"{words}: {done.stdout}\n{done.stderr}"
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        value = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.run("apply", "-f", "-", stdin=json.dumps(value))
+
+    def get(self, *words: str) -> Any:
+        return json.loads(self.run("get", *words, "-o", "json"))
+
+    def until(self, done: Callable[[], bool], seconds: float = SECONDS) -> float:
+        """Wait for what the API tells of, in seconds; how long that took."""
+        began = time.monotonic()
+        while not done():
+            waited = time.monotonic() - began
+            assert waited < seconds, (
+                f"not within {seconds} s:\n{self.run('get', 'pods', '-A', '-o', 'wide')}"
+            )
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+
+def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
+    container = {"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}
+    if command:
+        container["command"] = list(command)  # type: ignore[assignment]
+    container |= spec.pop("container", {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1, **spec},
+    }
+
+
+def deployment(name: str, replicas: int, *command: str, **spec: Any) -> dict[str, Any]:
+    made = pod(name, *command, **spec)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": made["spec"]},
+        },
+    }
+
+
+def service(name: str, port: int, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": port}], **spec},
+    }

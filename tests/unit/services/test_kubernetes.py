@@ -1,0 +1,123 @@
+"""What the services do otherwise for Kubernetes: labels that mean something, and rights by role."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from cryptography import x509
+
+from moorage.model.cluster import Cluster
+from moorage.model.errors import Forbidden, Invalid
+from moorage.services import Catalogue, open_services
+from moorage.services.requests import NewCluster, NewRelease, NewTemplate
+from moorage.store import Store
+from moorage.trust.authority import subject_of
+from moorage.trust.seal import Seal
+from tests.unit.services.conftest import (
+    ADMIN,
+    NOBODY,
+    OUR_READER,
+    OURS,
+    QUOTAS,
+    SMALL,
+    TINY,
+    House,
+    PaperDriver,
+    PaperProvider,
+    SmallProvider,
+)
+from tests.unit.trust.requests import request
+
+
+class Released(PaperDriver):
+    """Has 1.20 to 1.22, and goes one step at a time."""
+
+    coe: ClassVar[str] = "kubernetes"
+    labels: ClassVar[frozenset[str]] = frozenset({"kube_tag"})
+
+    def checked(
+        self,
+        labels: Mapping[str, str],
+        former: Mapping[str, str] | None = None,
+        runs: str = "",
+    ) -> Mapping[str, str]:
+        asked = labels.get("kube_tag", "v1.22.0")
+        if asked not in {"v1.20.0", "v1.21.0", "v1.22.0"}:
+            raise Invalid(f"There is no release {asked}.", field="labels")
+        had = runs or (former or {}).get("kube_tag", asked)
+        if not 0 <= int(asked[3:5]) - int(had[3:5]) <= 1:
+            raise Invalid("one at a time", field="labels")
+        return {**labels, "kube_tag": asked}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    store = await Store.open(f"sqlite:///{tmp_path / 'moorage.db'}", Seal([b"k" * 32]))
+    catalogue = Catalogue(
+        [TINY, SMALL], {"kubernetes": Released()}, {"local": PaperProvider()}, "local", store.offers
+    )
+    yield House(store, SmallProvider(), open_services(store, catalogue, QUOTAS))
+    await store.close()
+
+
+async def template(house: House, name: str, **labels: str) -> None:
+    await house.templates.create(
+        OURS, NewTemplate(name=name, coe="kubernetes", flavor_id="tiny", labels=labels)
+    )
+
+
+async def made(house: House, **labels: str) -> Cluster:
+    await template(house, "k8s", **labels)
+    return await house.clusters.create(OURS, NewCluster(template="k8s", name="web", node_count=1))
+
+
+async def test_a_cluster_keeps_the_release_that_it_was_made_with(house: House) -> None:
+    cluster = await made(house)
+    assert cluster.labels == {"kube_tag": "v1.22.0"}
+    assert "without effect" not in "".join(await house.events(cluster.uuid))
+
+
+async def test_a_release_that_is_not_there_is_refused(house: House) -> None:
+    with pytest.raises(Invalid, match="no release v9"):
+        await made(house, kube_tag="v9")
+
+
+async def test_an_upgrade_takes_the_template_s_release_one_step_at_a_time(house: House) -> None:
+    cluster = await made(house, kube_tag="v1.20.0")
+    await template(house, "next", kube_tag="v1.21.0")
+    await template(house, "far", kube_tag="v1.22.0")
+    with pytest.raises(Invalid, match="one at a time"):
+        await house.clusters.upgrade(OURS, "web", NewRelease(template="far"))
+    after = await house.clusters.upgrade(OURS, "web", NewRelease(template="next"))
+    assert after.labels == {"kube_tag": "v1.21.0"}
+    # What its masters run still is no way back.
+    back = await house.settle(cluster.uuid, "UPDATE_FAILED", coe_version="v1.20.0")
+    assert back.labels["kube_tag"] == "v1.21.0"
+    after = await house.clusters.upgrade(OURS, "web", NewRelease(template="k8s"))
+    assert after.labels == {"kube_tag": "v1.20.0"}
+
+
+async def test_a_certificate_is_for_what_its_owner_s_role_may_do(house: House) -> None:
+    await made(house)
+    asked = request().decode()
+    for caller, group in ((OURS, "moorage:members"), (OUR_READER, "moorage:readers")):
+        signed = await house.certificates.sign(caller, "web", asked)
+        assert subject_of(signed.encode()) == f"O={group},CN={caller.user_id}"
+    with pytest.raises(Forbidden):
+        await house.certificates.sign(NOBODY, "web", asked)
+    admin = dataclasses.replace(ADMIN, project_id="ours")
+    signed = await house.certificates.sign(admin, "web", asked)
+    assert "moorage:members" in subject_of(signed.encode())
+    ca = x509.load_pem_x509_certificate((await house.certificates.ca(OURS, "web")).encode())
+    x509.load_pem_x509_certificate(signed.encode()).verify_directly_issued_by(ca)
+
+
+async def test_every_cluster_has_a_secret(house: House) -> None:
+    cluster = await made(house)
+    kept = (await house.store.clusters.ca(cluster.uuid)).secret
+    assert kept is not None
+    assert len(kept) == 32
