@@ -26,7 +26,7 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 	@$(BIN)/moorage down --purge --yes --state $(STATE)
 
 ##@ Check it
-.PHONY: test lint unit real test-slow bench bench-scale
+.PHONY: test lint unit real test-slow test-kubernetes bench bench-scale
 test: lint unit real ## Every test: lint and types, then the fast tests, then those on real engines
 
 lint: install ## Style, types and the walls between the rooms
@@ -44,7 +44,12 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@echo "==> tests on real engines, one after the other"; \
-	    $(BIN)/pytest -m "real and not slow" --durations=10
+	    $(BIN)/pytest -m "real and not slow and not kubernetes" --durations=10
+
+test-kubernetes: install clients ## Clusters of real Kubernetes, built first where it is not there (as root)
+	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-kubernetes"; exit 1; }
+	@scripts/kubernetes >/dev/null
+	@echo "==> the tests on real Kubernetes"; $(BIN)/pytest -m kubernetes --durations=10
 
 test-slow: install clients ## The tests that take many minutes: kills and power cuts without end (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-slow"; exit 1; }
@@ -105,7 +110,7 @@ help:
 	@echo "On a fresh Debian 12, as root:  make demo"
 	@awk 'BEGIN {FS = ":.*## "} \
 	    /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	    /^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Elsewhere than $(STATE):  make demo STATE=/some/where"
 	@echo "The commands themselves:  $(BIN)/moorage --help"

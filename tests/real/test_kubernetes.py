@@ -16,7 +16,7 @@ from tests.real.clients import Shell
 from tests.real.install import Install, Tenant
 from tests.real.kubernetes import Kubectl, built, deployment, load, pod, service
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 SERVE = ("/bin/sh", "-c", "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 8080 -h /w")
 WORKERS = ("worker-0", "worker-1")
 

@@ -23,7 +23,7 @@ from tests.contract.cases import Yard, local
 from tests.contract.test_drivers import Site
 from tests.real.kubernetes import built
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 OLD, NEW = new_ca("web"), new_ca("web")
 SECRET = b"s" * 32
 BEFORE = ClusterAuthority(CaKeys(OLD, secret=SECRET))
