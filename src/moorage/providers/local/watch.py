@@ -13,8 +13,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from moorage.providers.local import disk
 from moorage.providers.local.runtime import Init
+
+log = structlog.get_logger(__name__)
 
 DISK_SECONDS = 3.0
 
@@ -79,7 +83,14 @@ class Watch:
         while True:
             await asyncio.sleep(self._disk_seconds)
             for node in list(self._nodes.values()):
-                trouble = (bool(disk.trouble(node.root)), bool(await node.guards()))
+                try:
+                    trouble = (bool(disk.trouble(node.root)), bool(await node.guards()))
+                except Exception:
+                    # One that can't be asked must not keep the others from being looked at.
+                    log.exception(
+                        "a node's disk and network can't be looked at", cluster=node.owner
+                    )
+                    continue
                 if trouble != node.trouble:
                     node.trouble = trouble
                     self._tell(node.owner)
