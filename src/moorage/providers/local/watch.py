@@ -87,9 +87,7 @@ class Watch:
                     trouble = (bool(disk.trouble(node.root)), bool(await node.guards()))
                 except Exception:
                     # One that can't be asked must not keep the others from being looked at.
-                    log.exception(
-                        "a node's disk and network can't be looked at", cluster=node.owner
-                    )
+                    log.exception("a node can't be looked at", cluster=node.owner)
                     continue
                 if trouble != node.trouble:
                     node.trouble = trouble
