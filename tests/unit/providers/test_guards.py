@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from moorage.model.node import Flavor, NodeRef, NodeSpec, NodeState, Role
+from moorage.providers.local import disk
 from moorage.providers.local.place import Marks, Places
 from moorage.providers.local.provider import LocalProvider
 from moorage.providers.local.runtime import Init, Runc
@@ -127,3 +128,17 @@ async def test_a_node_whose_link_is_gone_too_has_both_mended_at_once(
     assert await told(provider) == (NodeState.RUNNING, "its network link is gone or down", True)
     await provider.ensure(SPEC)
     assert await told(provider) == WELL
+
+
+async def test_the_watch_learns_what_turns_see_and_what_nobody_judges_it_does_not(
+    provider: LocalProvider, network: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `ensure` returns makes no health: what it saw must still be told."""
+    known: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Watch, "seen", lambda _, __, troubles: known.append(troubles))
+    monkeypatch.setattr(disk, "trouble", lambda _: "full")
+    await provider.ensure(SPEC)
+    assert known == []
+    network.guarded = False
+    await told(provider)
+    assert known == [("no guards", "full")]

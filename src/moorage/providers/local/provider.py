@@ -87,7 +87,7 @@ class LocalProvider:
         return await self._look(place)
 
     async def observe(self, owner: str) -> list[ObservedNode]:
-        return [await self._look(place) for place in self._all(owner)]
+        return [await self._look(place, turn=True) for place in self._all(owner)]
 
     async def delete(self, ref: NodeRef) -> None:
         place = self._places.of(ref)
@@ -282,7 +282,8 @@ class LocalProvider:
                 await self._network.publish(marks.slot, address, marks.expose)
                 return
 
-    async def _look(self, place: Place) -> ObservedNode:
+    async def _look(self, place: Place, *, turn: bool = False) -> ObservedNode:
+        """`turn`: a turn will know of what is seen, so that only what differs is told."""
         marks = place.marks()
         if marks is None or not place.root.exists():
             half = "it was made or deleted half"
@@ -290,16 +291,17 @@ class LocalProvider:
             return ObservedNode(place.ref, role, NodeState.BROKEN, reason=half)
         init = self._runc.init(place.container)
         if init:
-            asked = partial(self._network.trouble, marks.slot, marks.expose)
-            self._watch.over(place.ref.owner, init, place.root, asked)
+            self._watch.over(place.ref.owner, init, partial(self._troubles, place, marks))
         running, lost = _runs(init), ""
         if not running:
             reason = "its first process is gone"
         elif not self._network.attached(marks.slot, marks.index):
             reason = lost = "its network link is gone or down"
         else:
-            lost = await self._network.trouble(marks.slot, marks.expose)
-            reason = lost or disk.trouble(place.root)
+            lost, full = troubles = await self._troubles(place, marks)
+            reason = lost or full
+            if init and turn:
+                self._watch.seen(init, troubles)
         return ObservedNode(
             place.ref,
             marks.role,
@@ -310,6 +312,11 @@ class LocalProvider:
             reason=reason,
             mendable=bool(lost),
         )
+
+    async def _troubles(self, place: Place, marks: Marks) -> tuple[str, str]:
+        """What is wrong with a node that runs: with its network's guards, and with its disk."""
+        lost = await self._network.trouble(marks.slot, marks.expose)
+        return lost, disk.trouble(place.root)
 
 
 def _runs(init: Init | None) -> bool:
