@@ -169,6 +169,11 @@ def test_processes_beside_each_other(cloud: Cloud) -> None:
         assert set(cloud.site.owners()) == live
         assert third.end(signal.SIGTERM) == 0
 
+    # The one that died starts again, beside nobody, and leaves nothing when it ends.
+    with cloud.site.serving("conductor2", "conductor") as again:
+        again.await_ready()
+        assert again.end(signal.SIGTERM) == 0
+
 
 def _make_and_change(cloud: Cloud, template: str) -> None:
     """Many clusters through both APIs; each is resized or deleted by the other one."""
