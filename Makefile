@@ -27,7 +27,11 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 
 ##@ Check it
 .PHONY: test lint unit real test-slow test-kubernetes bench bench-scale
-test: lint unit real ## Every test: lint and types, then the fast tests, then those on real engines
+test: lint ## Every test: lint and types, the fast tests, those on real engines, and on Kubernetes
+	@# Kubernetes is built meanwhile, once, at the lowest priority: what fails is told by its tests.
+	@nice -n 19 scripts/kubernetes >/dev/null 2>&1 & build=$$!; \
+	    trap 'kill $$build 2>/dev/null' EXIT; \
+	    $(MAKE) unit && $(MAKE) real test-kubernetes
 
 lint: install ## Style, types and the walls between the rooms
 	@echo "==> ruff"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . \
@@ -48,8 +52,10 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 
 test-kubernetes: install clients ## Clusters of real Kubernetes, built first where it is not there (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-kubernetes"; exit 1; }
+	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@scripts/kubernetes >/dev/null
-	@echo "==> the tests on real Kubernetes"; $(BIN)/pytest -m kubernetes --durations=10
+	@echo "==> the tests on real Kubernetes"; \
+	    $(BIN)/pytest -m "kubernetes and not slow" --durations=10
 
 test-slow: install clients ## The tests that take many minutes: kills and power cuts without end (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-slow"; exit 1; }

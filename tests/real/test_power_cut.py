@@ -26,7 +26,7 @@ from tests.real.power import cut
 
 pytestmark = pytest.mark.real
 SEED = int(os.environ.get("MOORAGE_SEED") or random.randrange(10**9))
-ROUNDS, USUAL = 20, 2
+ROUNDS, USUAL = 20, 1
 LONGEST = 3.0
 """Seconds of load before the cut: a change is under way for all of them."""
 REPLICAS = 3
