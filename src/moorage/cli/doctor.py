@@ -37,6 +37,15 @@ PACKAGES = {
     "unshare": "util-linux",
 }
 """Debian's package of each command that a node or Moorage needs."""
+OF_KUBERNETES = {
+    "etcd": "etcd-server",
+    "runsvdir": "runit",
+    "conntrack": "conntrack",
+    "dnsmasq": "dnsmasq-base",
+    "curl": "curl",
+    "bridge": "containernetworking-plugins",
+}
+"""As PACKAGES, for what nodes of Kubernetes need beside those."""
 WHY = {
     "runc": "it makes the nodes",
     "dockerd": "it is the engine in a Swarm node",
@@ -262,12 +271,18 @@ def _extras(facts: Facts) -> Iterator[Finding]:
         "`moorage demo` makes its image of it",
         "apt-get install -y busybox-static",
     )
+    lacking = [tool for tool in OF_KUBERNETES if tool not in facts.tools]
+    add = "moorage release add kubernetes … (moorage release add --help)"
+    install = " ".join(
+        ["apt-get install -y --no-install-recommends", *(OF_KUBERNETES[tool] for tool in lacking)]
+    )
     yield _wished(
         "Kubernetes",
-        bool(facts.releases),
-        ", ".join(facts.releases) or "no release",
+        bool(facts.releases) and not lacking,
+        (", ".join(facts.releases) or "no release")
+        + (f"; not found: {', '.join(lacking)}" if lacking else ""),
         "no cluster of coe kubernetes can be made",
-        "moorage release add kubernetes … (moorage release add --help)",
+        "; ".join([*([install] if lacking else []), *([] if facts.releases else [add])]),
     )
     yield _wished(
         "IPVS",

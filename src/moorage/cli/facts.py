@@ -25,9 +25,12 @@ TOOLS = (
     *("runc", "dockerd", "containerd", "containerd-shim-runc-v2", "docker", "docker-proxy"),
     "haproxy",
     *("ip", "iptables", "nft", "tini", "nsenter", "unshare", "busybox"),
+    *("etcd", "runsvdir", "conntrack", "dnsmasq", "curl", "bridge"),
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What a node sees of the machine are such directories below /usr."""
+PLUGINS = "/usr/lib/cni"
+"""Where Debian puts the programs that connect pods. (Iproute2 has a `bridge` as well.)"""
 CAP_SYS_RESOURCE = 24
 TRY_SECONDS = 5.0
 
@@ -90,7 +93,8 @@ class Facts:
 
 def gather(state: Path, host: str, ports: Iterable[int]) -> Facts:
     """Look at this machine, as one that is to serve `ports` on `host` from `state`."""
-    tools = {name: path for name in TOOLS if (path := shutil.which(name, path=PATH))}
+    where = {"bridge": PLUGINS}
+    tools = {n: path for n in TOOLS if (path := shutil.which(n, path=where.get(n, PATH)))}
     cgroup, controllers = _cgroups(Path("/sys/fs/cgroup"))
     memory = _memory(_read("/proc/meminfo"))
     bridge = _read("/proc/sys/net/bridge/bridge-nf-call-iptables")

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from moorage.cli import facts as gathering
-from moorage.cli.doctor import PACKAGES, Verdict, examine, missing
+from moorage.cli.doctor import OF_KUBERNETES, PACKAGES, Verdict, examine, missing
 from moorage.cli.facts import Facts, Route, SubIds, gather, parse_routes, parse_subids
 from moorage.cli.failure import Code
 
 POOL = ipaddress.IPv4Network("10.128.0.0/12")
 PORTS = {9511: "port", 5000: "keystone_port", 9512: "metrics_port"}
 GOOD = Facts(
-    tools={tool: f"/usr/bin/{tool}" for tool in (*PACKAGES, "docker", "busybox")},
+    tools={tool: f"/usr/bin/{tool}" for tool in (*PACKAGES, *OF_KUBERNETES, "docker", "busybox")},
     controllers=frozenset({"cpu", "memory", "pids"}),
     links={"veth": "", "bridge": "", "vxlan": ""},
     ipvs=True,
@@ -84,6 +84,10 @@ def test_what_moorage_can_not_do_without(name: str, facts: Facts) -> None:
             replace(GOOD, tools={k: v for k, v in GOOD.tools.items() if k != "docker"}),
         ),
         ("Kubernetes", replace(GOOD, releases=())),
+        *(
+            ("Kubernetes", replace(GOOD, tools={k: v for k, v in GOOD.tools.items() if k != tool}))
+            for tool in OF_KUBERNETES
+        ),
         ("IPVS", replace(GOOD, ipvs=False)),
         ("KVM", replace(GOOD, kvm=False)),
         ("AppArmor", replace(GOOD, apparmor=False)),
@@ -119,6 +123,17 @@ def test_a_port_that_is_taken_names_what_chooses_another(port: int, name: str) -
 )
 def test_what_does_not_matter(facts: Facts) -> None:
     assert {finding.verdict for finding in examine(facts, POOL, PORTS)} == {Verdict.OK}
+
+
+def test_what_kubernetes_lacks_is_installed_by_one_line() -> None:
+    tools = {tool: path for tool, path in GOOD.tools.items() if tool not in {"etcd", "bridge"}}
+    findings = examine(replace(GOOD, tools=tools, releases=()), POOL, PORTS)
+    [finding] = [finding for finding in findings if finding.name == "Kubernetes"]
+    assert finding.seen == "no release; not found: etcd, bridge"
+    assert finding.mend == (
+        "apt-get install -y --no-install-recommends etcd-server containernetworking-plugins; "
+        "moorage release add kubernetes … (moorage release add --help)"
+    )
 
 
 def test_a_module_that_waits_is_loaded_by_one_line() -> None:
