@@ -17,8 +17,10 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import entry_points
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 import uvloop
@@ -26,10 +28,12 @@ from sqlalchemy.engine import make_url
 
 from moorage import failpoints, install, log_lines
 from moorage.api import Api, create_api, create_probes
+from moorage.api.acceptor import context_of
 from moorage.api.listener import Listener
 from moorage.api.probes import Probes
 from moorage.api.rates import Rates
 from moorage.api.readiness import Check, Readiness
+from moorage.api.token_reviews import TokenReviews
 from moorage.backup import RESTORING, leftovers
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
@@ -47,7 +51,8 @@ from moorage.metrics.census import Page
 from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
-from moorage.networks import LocalNetwork
+from moorage.model.sign_in import BELIEVED_SECONDS, PURPOSE, SERVER, SignIn
+from moorage.networks import Door, LocalNetwork
 from moorage.planning.healing import Limits
 from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
@@ -55,10 +60,10 @@ from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
 from moorage.releases import Releases
 from moorage.releases.releases import DIRECTORY as RELEASES
-from moorage.services import AuditService, Catalogue, open_services
+from moorage.services import AuditService, Catalogue, SignInService, open_services
 from moorage.settings import FLAVORS, Settings
 from moorage.store import Store
-from moorage.trust import ClusterAuthority, Seal
+from moorage.trust import ClusterAuthority, Seal, authority_from
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -119,7 +124,33 @@ def swarm_driver(_: Settings) -> SwarmDriver:
 
 def kubernetes_driver(settings: Settings) -> KubernetesDriver:
     """The entry point `kubernetes`."""
-    return KubernetesDriver(Releases(settings.state))
+    return KubernetesDriver(Releases(settings.state), sign_in(settings))
+
+
+def sign_in(settings: Settings) -> SignIn | None:
+    """Where the API servers of clusters ask about tokens of Keystone's; None: nowhere.
+
+    A conductor alone does not know where the API is, unless it is told.
+    """
+    url = settings.sign_in_url
+    if url is None and settings.sign_in_port and settings.only != "conductor":
+        url = f"https://{settings.sign_in_host or public_address()}:{settings.sign_in_port}"
+    return SignIn(url, _sign_in_authority(settings).certificate) if url else None
+
+
+def _sign_in_authority(settings: Settings) -> ClusterAuthority:
+    """One for all processes of an install, by the key file that they share."""
+    return authority_from(PURPOSE, Seal.load_or_create(settings.seal_file).secret(PURPOSE))
+
+
+def door(settings: Settings) -> Door | None:
+    """The port of this machine that masters have to reach, if it may be one of this machine's."""
+    told = sign_in(settings)
+    parts = urlsplit(told.url) if told else None
+    try:
+        return Door(IPv4Address(parts.hostname or ""), parts.port or 443) if parts else None
+    except ValueError:  # a name: of another machine
+        return None
 
 
 def fake_driver(_: Settings) -> FakeDriver:
@@ -134,6 +165,7 @@ def local_provider(settings: Settings) -> LocalProvider:
         install=name,
         pool=settings.pool,
         public_address=settings.public_address or public_address(),
+        door=door(settings),
     )
 
     def taken(slot: int) -> bool:
@@ -256,6 +288,7 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
                 raise RetryLater("the conductor has ended")
 
         checks: dict[str, Check] = {"store": store.census.try_write}
+        asked: list[Listener] = []
         if conductor is not None:
             checks["conductor"] = conducts
         ready = Readiness(checks)
@@ -288,10 +321,12 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
                 rates=Rates(settings.rate, settings.rate_burst),
                 trust_proxy=settings.trust_proxy,
             )
+            if settings.sign_in_port:
+                asked.append(_sign_in_listener(settings, store, keystone))
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        listeners = [_listener(api, settings)]
+        listeners = [_listener(api, settings), *asked]
         if settings.metrics_port:
             probes = Probes(Page(store.census.count), ready)
             listeners.append(_probing(probes, settings))
@@ -318,6 +353,24 @@ def _listener(api: Api, settings: Settings) -> Listener:
         each=_connections_of_one(settings),
     )
     return Listener(api, settings.host, settings.port, bounds, drain_seconds=DRAIN_SECONDS)
+
+
+def _sign_in_listener(settings: Settings, store: Store, keystone: KeystoneClient) -> Listener:
+    """Keystone is asked apart from the API's own questions: whoever brings many tokens to
+    clusters takes nobody's place there. What is believed here and what an API server believes
+    after that add up to what the operator has said."""
+    seconds = max(0, settings.token_cache_seconds - BELIEVED_SECONDS)
+    service = SignInService(store, KeystoneValidator(keystone, cache_seconds=seconds))
+    host = settings.sign_in_host or public_address()
+    bounds = Bounds(connections=connections_at_most(500), each=100)
+    return Listener(
+        TokenReviews(service),
+        host,
+        settings.sign_in_port,
+        bounds,
+        drain_seconds=1,
+        tls=context_of(_sign_in_authority(settings).server(SERVER, [])),
+    )
 
 
 def _connections_of_one(settings: Settings) -> int:
