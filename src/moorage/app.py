@@ -14,19 +14,16 @@ import os
 import resource
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import entry_points
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import structlog
 import uvloop
 from sqlalchemy.engine import make_url
 
-from moorage import failpoints, install, log_lines
+from moorage import failpoints, install, log_lines, sign_in
 from moorage.api import Api, create_api, create_probes
 from moorage.api.acceptor import context_of
 from moorage.api.listener import Listener
@@ -51,8 +48,8 @@ from moorage.metrics.census import Page
 from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
-from moorage.model.sign_in import BELIEVED_SECONDS, PURPOSE, SERVER, SignIn
-from moorage.networks import Door, LocalNetwork
+from moorage.model.sign_in import BELIEVED_SECONDS, SERVER
+from moorage.networks import LocalNetwork
 from moorage.planning.healing import Limits
 from moorage.providers.fake import FakeProvider
 from moorage.providers.local import LocalProvider, trees
@@ -62,8 +59,9 @@ from moorage.releases import Releases
 from moorage.releases.releases import DIRECTORY as RELEASES
 from moorage.services import AuditService, Catalogue, SignInService, open_services
 from moorage.settings import FLAVORS, Settings
+from moorage.sign_in import public_address
 from moorage.store import Store
-from moorage.trust import ClusterAuthority, Seal, authority_from
+from moorage.trust import ClusterAuthority, Seal
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -124,33 +122,7 @@ def swarm_driver(_: Settings) -> SwarmDriver:
 
 def kubernetes_driver(settings: Settings) -> KubernetesDriver:
     """The entry point `kubernetes`."""
-    return KubernetesDriver(Releases(settings.state), sign_in(settings))
-
-
-def sign_in(settings: Settings) -> SignIn | None:
-    """Where the API servers of clusters ask about tokens of Keystone's; None: nowhere.
-
-    A conductor alone does not know where the API is, unless it is told.
-    """
-    url = settings.sign_in_url
-    if url is None and settings.sign_in_port and settings.only != "conductor":
-        url = f"https://{settings.sign_in_host or public_address()}:{settings.sign_in_port}"
-    return SignIn(url, _sign_in_authority(settings).certificate) if url else None
-
-
-def _sign_in_authority(settings: Settings) -> ClusterAuthority:
-    """One for all processes of an install, by the key file that they share."""
-    return authority_from(PURPOSE, Seal.load_or_create(settings.seal_file).secret(PURPOSE))
-
-
-def door(settings: Settings) -> Door | None:
-    """The port of this machine that masters have to reach, if it may be one of this machine's."""
-    told = sign_in(settings)
-    parts = urlsplit(told.url) if told else None
-    try:
-        return Door(IPv4Address(parts.hostname or ""), parts.port or 443) if parts else None
-    except ValueError:  # a name: of another machine
-        return None
+    return KubernetesDriver(Releases(settings.state), sign_in.told(settings))
 
 
 def fake_driver(_: Settings) -> FakeDriver:
@@ -165,7 +137,7 @@ def local_provider(settings: Settings) -> LocalProvider:
         install=name,
         pool=settings.pool,
         public_address=settings.public_address or public_address(),
-        door=door(settings),
+        door=sign_in.door(settings),
     )
 
     def taken(slot: int) -> bool:
@@ -186,18 +158,6 @@ def local_provider(settings: Settings) -> LocalProvider:
 def fake_provider(settings: Settings) -> FakeProvider:
     """The entry point `fake`."""
     return FakeProvider(settings.fake_nodes)
-
-
-def public_address() -> str:
-    """This machine's address on the way to anywhere else; loopback where there is no way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a UDP socket sends nothing: the kernel only chooses the route.
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
 
 
 async def lose_node(settings: Settings, ref: NodeRef) -> None:
@@ -361,15 +321,14 @@ def _sign_in_listener(settings: Settings, store: Store, keystone: KeystoneClient
     after that add up to what the operator has said."""
     seconds = max(0, settings.token_cache_seconds - BELIEVED_SECONDS)
     service = SignInService(store, KeystoneValidator(keystone, cache_seconds=seconds))
-    host = settings.sign_in_host or public_address()
     bounds = Bounds(connections=connections_at_most(500), each=100)
     return Listener(
         TokenReviews(service),
-        host,
+        sign_in.host(settings),
         settings.sign_in_port,
         bounds,
         drain_seconds=1,
-        tls=context_of(_sign_in_authority(settings).server(SERVER, [])),
+        tls=context_of(sign_in.authority(settings).server(SERVER, [])),
     )
 
 

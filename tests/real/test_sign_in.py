@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from moorage.app import public_address
 from moorage.drivers.kubernetes.control_plane import WEBHOOK
 from moorage.install import install_id
 from moorage.model.sign_in import BELIEVED_SECONDS
 from moorage.providers.local.runtime import Runc
+from moorage.sign_in import public_address
 from tests.real.clients import Shell
 from tests.real.install import Install, Tenant
 from tests.real.kubernetes import Kubectl, built
