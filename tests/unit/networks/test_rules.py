@@ -210,11 +210,13 @@ def test_a_listing_of_nft_is_understood() -> None:
         {"set": {"name": "same", "elem": [{"concat": ["mrg7", "mrg7"]}]}},
         {"set": {"name": "nets", "elem": ["10.128.7.0"]}},
         {"set": {"name": "sources", "elem": [{"concat": ["mrg7", "10.128.7.0"]}]}},
+        {"set": {"name": "masters", "elem": [{"concat": ["mrg7", "10.128.7.2"]}]}},
         {"map": {"name": "hosts", "map": "ipv4_addr", "elem": [[20487, "10.128.7.2"]]}},
         {"map": {"name": "ports", "map": "inet_service", "elem": [[20487, 2376]]}},
         {"chain": {"name": "forward"}},
         {"rule": {"chain": "forward", "comment": "rules 1", "expr": []}},
         {"rule": {"chain": "forward", "expr": []}},
     ]
-    assert Seen.of(listed) == Seen("rules 1", frozenset({"mrg7"}), {20487: ("10.128.7.2", 2376)})
+    published = {20487: ("10.128.7.2", 2376)}
+    assert Seen.of(listed) == Seen("rules 1", frozenset({"mrg7"}), published, masters=MASTER)
     assert Seen.of(None) == Seen()
