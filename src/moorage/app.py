@@ -321,7 +321,10 @@ def _sign_in_listener(settings: Settings, store: Store, keystone: KeystoneClient
     after that add up to what the operator has said."""
     seconds = max(0, settings.token_cache_seconds - BELIEVED_SECONDS)
     service = SignInService(store, KeystoneValidator(keystone, cache_seconds=seconds))
-    bounds = Bounds(connections=connections_at_most(500), each=100)
+    bounds = Bounds(
+        connections=connections_at_most(settings.connections),
+        each=settings.connections_per_address,
+    )
     return Listener(
         TokenReviews(service),
         sign_in.host(settings),

@@ -24,8 +24,9 @@ from moorage.model.ports import KeyPair
 HANDSHAKE_SECONDS = 5.0
 MOST, EACH = 256, 16
 """Handshakes under way, in all and of one address."""
-RATE, BURST = 20.0, 100
-"""Handshakes a second of one address, and so many at once: each takes a signature of ours."""
+RATE, BURST = 100.0, 300
+"""Handshakes a second of one address, and so many at once: each takes a signature of ours. All
+masters of another machine may come from its one address."""
 
 
 class Acceptor:

@@ -39,7 +39,7 @@ MOST_BODY = 16 * 1024
 """Bytes. A token has at most 4,096 characters."""
 RATE, BURST = 20.0, 100
 """Tokens a second that one cluster may ask about, and so many at once."""
-STRANGERS_RATE, STRANGERS_BURST = 5.0, 50
+STRANGERS_RATE, STRANGERS_BURST = 20.0, 200
 """Lookups of a cluster's credential, by address: each costs the store a read."""
 VERSION, KIND = "authentication.k8s.io/v1", "TokenReview"
 ROUTE = path_of("{uuid}")

@@ -27,8 +27,8 @@ from moorage.store import EVERYTHING, Store
 from moorage.trust.authority import ClusterAuthority
 from moorage.trust.seal import SealBroken
 
-KNOWN_SECONDS = 30.0
-"""So long a cluster is not looked up again."""
+KNOWN_SECONDS = 300.0
+"""So long a cluster is not looked up again: its project and its secret are what they are."""
 KNOWN = 10_000
 
 

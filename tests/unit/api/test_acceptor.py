@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from moorage.api import acceptor
-from moorage.api.acceptor import BURST, EACH, context_of
+from moorage.api.acceptor import EACH, context_of
 from moorage.api.listener import Listener
 from moorage.connections import Bounds
 from moorage.model.errors import Refused
@@ -101,18 +101,21 @@ async def test_what_is_no_tls_is_cut_off(listener: Listener) -> None:
     assert not listener.guard.open
 
 
-async def test_so_many_handshakes_of_one_address(listener: Listener) -> None:
-    async def begins() -> bool:
+async def test_so_many_handshakes_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "RATE", 0.1)
+    monkeypatch.setattr(acceptor, "BURST", 5)
+
+    async def begins(listener: Listener, source: str = "127.0.0.1") -> bool:
         try:
-            client = await sealed(listener)
+            client = await sealed(listener, source)
         except OSError:
             return False
         client.close()
         return True
 
-    began = [await begins() for _ in range(BURST + 50)]
-    assert all(began[:BURST])
-    assert not all(began)
+    async with listening() as listener:
+        assert [await begins(listener) for _ in range(7)] == [True] * 5 + [False] * 2
+        assert await begins(listener, "127.0.0.2")
 
 
 async def test_a_sealed_connection_that_asks_nothing_is_cut_off(listener: Listener) -> None:

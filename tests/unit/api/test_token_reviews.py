@@ -21,6 +21,7 @@ from moorage.model.sign_in import credential_of, path_of
 from moorage.providers.fake import FakeProvider
 from moorage.services import Catalogue, SignInService, open_services
 from moorage.services.requests import NewCluster, NewTemplate
+from moorage.services.sign_in import KNOWN_SECONDS
 from moorage.store import Store
 from moorage.trust import ClusterAuthority
 from moorage.trust.seal import Seal
@@ -264,7 +265,7 @@ async def test_the_store_is_asked_once_in_a_while(
     monkeypatch.setattr(door.store.clusters, "get", gone)
     assert (await door.send(ours, mine, json=review(OURS))).status_code == 200
     assert (await door.send(ours, "0" * 64)).status_code == 503
-    door.clock[0] += 31
+    door.clock[0] += KNOWN_SECONDS + 1
     assert (await door.send(ours, mine, json=review(OURS))).status_code == 503
 
 
