@@ -201,21 +201,6 @@ def test_without_moorage_certificates_are_good_and_tokens_fail_at_once(
     assert "default" in bearing(tenant).run("get", "namespaces")
 
 
-def test_another_ca_changes_nothing_for_tokens(
-    install: Install,
-    shell: Shell,
-    tenant: Tenant,
-    uuid: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    answer = tenant.ask("PATCH", f"/certificates/{uuid}")
-    assert answer.status == 202, answer
-    tenant.until_complete(uuid, 180)
-    kubectl = config(shell, tmp_path_factory, "--use-keystone")
-    token = install.token(tenant.credentials)
-    assert "default" in dataclasses.replace(kubectl, token=token).run("get", "namespaces")
-
-
 def test_no_token_is_written_down(
     install: Install, bearing: Bearing, tenant: Tenant, uuid: str
 ) -> None:
@@ -230,3 +215,18 @@ def test_no_token_is_written_down(
     for hidden in (good.token, wrong.token, credential):
         assert not [text for text in texts if hidden in text]
     assert '"event":"token review"' in install.log()
+
+
+def test_another_ca_changes_nothing_for_tokens(
+    install: Install,
+    shell: Shell,
+    tenant: Tenant,
+    uuid: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    answer = tenant.ask("PATCH", f"/certificates/{uuid}")
+    assert answer.status == 202, answer
+    tenant.until_complete(uuid, 180)
+    kubectl = config(shell, tmp_path_factory, "--use-keystone")
+    token = install.token(tenant.credentials)
+    assert "default" in dataclasses.replace(kubectl, token=token).run("get", "namespaces")
