@@ -50,6 +50,8 @@ class Acceptor:
         self._shaking: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting = asyncio.create_task(self._accept())
+        # Not before it lets go of it: the loop would wait for a descriptor of somebody else's.
+        self._accepting.add_done_callback(lambda _: listening.close())
 
     def close(self) -> None:
         self._accepting.cancel()
@@ -58,7 +60,6 @@ class Acceptor:
 
     async def wait_closed(self) -> None:
         await asyncio.gather(self._accepting, *self._tasks, return_exceptions=True)
-        self.sockets[0].close()
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
