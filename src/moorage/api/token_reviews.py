@@ -93,6 +93,11 @@ class TokenReviews:
             asker = await self._asker(scope, peer)
             route = ROUTE
             status, value = 200, await self._answer(asker, receive)
+        except TooMany:
+            # Its next question costs it a handshake, which are bounded too (`acceptor`).
+            turned_away(Limit.RATE)
+            status, close = 200, True
+            value = _status(None, "Too many tokens are brought to this cluster.")
         except _Refusal as refusal:
             # What is left of the body is not read.
             status, close = refusal.status, True
@@ -131,13 +136,12 @@ class TokenReviews:
             raise _Refusal(503, later.reason) from None
 
     async def _answer(self, asker: Asker, receive: Receive) -> dict[str, Any]:
-        review = _decoded(await _body(receive))
+        """Raises _Refusal for what is no review; TooMany."""
+        body = await _body(receive)
+        self._rates.take(asker.cluster)
+        review = _decoded(body)
         try:
-            self._rates.take(asker.cluster)
             user = await self._service.review(asker, review.spec.token)
-        except TooMany:
-            turned_away(Limit.RATE)
-            return _status(None, "Too many tokens are brought to this cluster.")
         except RetryLater as later:
             return _status(None, later.reason)
         return _status(user)

@@ -198,6 +198,9 @@ async def test_a_cluster_asks_so_often_and_no_more(door: Door) -> None:
     told = [await door.review(OURS) for _ in range(BURST + 3)]
     assert [status["authenticated"] for status in told].count(True) == BURST
     assert told[-1] == {**NO, "error": "Too many tokens are brought to this cluster."}
+    ours = door.clusters["ours"]
+    answer = await door.send(ours, await door.credential(ours), content=b"garbage")
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert (await door.review(THEIRS, "theirs"))["authenticated"], "another one is not hindered"
     door.clock[0] += 5
     assert (await door.review(OURS))["authenticated"]
