@@ -105,6 +105,13 @@ def credential_in(install: Install, uuid: str) -> str:
     return credential
 
 
+def test_of_service_accounts_nobody_is_asked(install: Install, admin: Kubectl) -> None:
+    """The controllers have one each, and by now have used it."""
+    admin.run("create", "namespace", "busy")
+    admin.until(lambda: bool(admin.get("serviceaccounts", "-n", "busy")["items"]))
+    assert "token review" not in install.log()
+
+
 def test_a_member_does_what_a_certificate_lets_it_do(
     tenant: Tenant, bearing: Bearing, admin: Kubectl
 ) -> None:
