@@ -12,7 +12,8 @@ UV_VERSION := 0.13.8
 BIN := .venv/bin
 UV := $(BIN)/uv
 # Tests choose their own ports: those of a Moorage that is up don't matter to them.
-DOCTOR := MOORAGE_PORT=0 MOORAGE_KEYSTONE_PORT=0 $(BIN)/moorage doctor
+DOCTOR := MOORAGE_PORT=0 MOORAGE_KEYSTONE_PORT=0 MOORAGE_METRICS_PORT=0 MOORAGE_SIGN_IN_PORT=0 \
+	$(BIN)/moorage doctor
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A venv that is active in the caller's shell is not the one that is meant here.
 unexport VIRTUAL_ENV

@@ -14,7 +14,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,12 +23,14 @@ import structlog
 import uvloop
 from sqlalchemy.engine import make_url
 
-from moorage import failpoints, install, log_lines
+from moorage import failpoints, install, log_lines, sign_in
 from moorage.api import Api, create_api, create_probes
+from moorage.api.acceptor import context_of
 from moorage.api.listener import Listener
 from moorage.api.probes import Probes
 from moorage.api.rates import Rates
 from moorage.api.readiness import Check, Readiness
+from moorage.api.token_reviews import TokenReviews
 from moorage.backup import RESTORING, leftovers
 from moorage.clients.keystone import Credentials, KeystoneClient
 from moorage.conductor.loop import Conductor
@@ -47,6 +48,7 @@ from moorage.metrics.census import Page
 from moorage.model.errors import Refused, RetryLater
 from moorage.model.node import NodeRef
 from moorage.model.ports import AnyDriver, Closes, NodeProvider
+from moorage.model.sign_in import BELIEVED_SECONDS, SERVER
 from moorage.networks import LocalNetwork
 from moorage.planning.healing import Limits
 from moorage.providers.fake import FakeProvider
@@ -55,8 +57,9 @@ from moorage.providers.local.runtime import Runc
 from moorage.providers.local.slots import Slots, port_in_use
 from moorage.releases import Releases
 from moorage.releases.releases import DIRECTORY as RELEASES
-from moorage.services import AuditService, Catalogue, open_services
+from moorage.services import AuditService, Catalogue, SignInService, open_services
 from moorage.settings import FLAVORS, Settings
+from moorage.sign_in import public_address
 from moorage.store import Store
 from moorage.trust import ClusterAuthority, Seal
 
@@ -119,7 +122,7 @@ def swarm_driver(_: Settings) -> SwarmDriver:
 
 def kubernetes_driver(settings: Settings) -> KubernetesDriver:
     """The entry point `kubernetes`."""
-    return KubernetesDriver(Releases(settings.state))
+    return KubernetesDriver(Releases(settings.state), sign_in.told(settings))
 
 
 def fake_driver(_: Settings) -> FakeDriver:
@@ -134,6 +137,7 @@ def local_provider(settings: Settings) -> LocalProvider:
         install=name,
         pool=settings.pool,
         public_address=settings.public_address or public_address(),
+        door=sign_in.door(settings),
     )
 
     def taken(slot: int) -> bool:
@@ -154,18 +158,6 @@ def local_provider(settings: Settings) -> LocalProvider:
 def fake_provider(settings: Settings) -> FakeProvider:
     """The entry point `fake`."""
     return FakeProvider(settings.fake_nodes)
-
-
-def public_address() -> str:
-    """This machine's address on the way to anywhere else; loopback where there is no way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a UDP socket sends nothing: the kernel only chooses the route.
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
 
 
 async def lose_node(settings: Settings, ref: NodeRef) -> None:
@@ -256,6 +248,7 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
                 raise RetryLater("the conductor has ended")
 
         checks: dict[str, Check] = {"store": store.census.try_write}
+        asked: list[Listener] = []
         if conductor is not None:
             checks["conductor"] = conducts
         ready = Readiness(checks)
@@ -288,10 +281,12 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
                 rates=Rates(settings.rate, settings.rate_burst),
                 trust_proxy=settings.trust_proxy,
             )
+            if settings.sign_in_port:
+                asked.append(_sign_in_listener(settings, store, keystone))
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        listeners = [_listener(api, settings)]
+        listeners = [_listener(api, settings), *asked]
         if settings.metrics_port:
             probes = Probes(Page(store.census.count), ready)
             listeners.append(_probing(probes, settings))
@@ -318,6 +313,26 @@ def _listener(api: Api, settings: Settings) -> Listener:
         each=_connections_of_one(settings),
     )
     return Listener(api, settings.host, settings.port, bounds, drain_seconds=DRAIN_SECONDS)
+
+
+def _sign_in_listener(settings: Settings, store: Store, keystone: KeystoneClient) -> Listener:
+    """Keystone is asked apart from the API's own questions: whoever brings many tokens to
+    clusters takes nobody's place there. What is believed here and what an API server believes
+    after that add up to what the operator has said."""
+    seconds = max(0, settings.token_cache_seconds - BELIEVED_SECONDS)
+    service = SignInService(store, KeystoneValidator(keystone, cache_seconds=seconds))
+    bounds = Bounds(
+        connections=connections_at_most(settings.connections),
+        each=settings.connections_per_address,
+    )
+    return Listener(
+        TokenReviews(service),
+        sign_in.host(settings),
+        settings.sign_in_port,
+        bounds,
+        drain_seconds=1,
+        tls=context_of(sign_in.authority(settings).server(SERVER, [])),
+    )
 
 
 def _connections_of_one(settings: Settings) -> int:

@@ -90,6 +90,13 @@ class Settings(BaseSettings):
     """The address for Prometheus: /metrics, /healthz and /readyz, without a token."""
     metrics_port: int = Field(default=9512, ge=0, le=65535)
     """0: none."""
+    sign_in_port: int = Field(default=9513, ge=0, le=65535)
+    """Where API servers of clusters ask about tokens of Keystone's, by TLS; 0: nowhere."""
+    sign_in_host: str | None = None
+    """The address that it listens on; None: this machine's own, found from the routes."""
+    sign_in_url: str | None = Field(default=None, pattern=r"^https://[^/\s]+$")
+    """`https://address:port` as clusters' masters reach it; None: the two above. To be said where
+    the API is not on the conductor's machine, or there are several behind one address."""
     rate: float = Field(default=20.0, ge=0)
     """Changes a second that each project may ask for; 0: no limit."""
     rate_burst: int = Field(default=200, ge=1)

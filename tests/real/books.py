@@ -171,6 +171,11 @@ def _rules(install: Install, marks: dict[NodeRef, Marks | None]) -> Iterator[str
         "sources": {(s.bridge, str(s.network.network_address)) for s in segments},
         "nets": {str(s.network.network_address) for s in segments},
         "ports": {(port, PORT) for port, _ in exposed},
+        "masters": {
+            (Segment.of(pool, m.slot).bridge, str(Segment.of(pool, m.slot).address(m.index)))
+            for m in marks.values()
+            if m and m.expose
+        },
     }
     found = {
         each[kind]["name"]: {_plain(element) for element in each[kind].get("elem", ())}

@@ -150,11 +150,16 @@ class Install:
     keystone: str | None = None
     """That of another install, at the same port; None: its own, which lives and dies with it."""
     metrics_port: int = field(default_factory=free_port)
+    sign_in_port: int = field(default_factory=free_port)
 
     @property
     def settings(self) -> Settings:
         return Settings(
-            state=self.state, port=self.port, keystone_port=self.keystone_port, heal_seconds=2
+            state=self.state,
+            port=self.port,
+            keystone_port=self.keystone_port,
+            sign_in_port=self.sign_in_port,
+            heal_seconds=2,
         )
 
     @property
@@ -173,6 +178,7 @@ class Install:
                 **os.environ,
                 "MOORAGE_STATE": str(self.state),
                 "MOORAGE_METRICS_PORT": str(self.metrics_port),
+                "MOORAGE_SIGN_IN_PORT": str(self.sign_in_port),
                 **(env or {}),
             },
             stdin=subprocess.DEVNULL,

@@ -77,6 +77,8 @@ class Kubectl:
 
     program: Path
     kubeconfig: Path
+    token: str = ""
+    """Of Keystone's, where the kubeconfig is one that asks for it (`--use-keystone`)."""
 
     def run(self, *words: str, stdin: str = "", code: int | None = 0) -> str:
         """Its stdout (of a failure, stderr). The exit code must be `code`, unless None."""
@@ -87,7 +89,11 @@ class Kubectl:
             text=True,
             check=False,
             timeout=120,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(self.kubeconfig.parent)},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "HOME": str(self.kubeconfig.parent),
+                "OS_TOKEN": self.token,
+            },
         )
         assert code is None or done.returncode == code, f"{words}: {done.stdout}\n{done.stderr}"
         return done.stdout if done.returncode == 0 else done.stderr

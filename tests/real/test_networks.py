@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from moorage.clients import nft
 from moorage.model.errors import Refused, RetryLater
-from moorage.networks import LocalNetwork
+from moorage.networks import Door, LocalNetwork
+from moorage.networks.local import LOOK_SECONDS
 from tests.real.topology import OUTSIDE, PATIENCE, PUBLIC, Machine, Place, new_machine, reaches, sh
 
 pytestmark = pytest.mark.real
@@ -123,6 +124,43 @@ async def test_the_machine_answers_no_node(bed: Bed) -> None:
         lambda: node.reaches("10.128.7.1", 20480 + A),
         lambda: node.reaches(PUBLIC, 20480 + A),
     )
+
+
+async def test_masters_alone_come_to_the_one_door(bed: Bed) -> None:
+    for port in (HOST_PORT, HOST_PORT + 1):
+        bed.machine.listen(port)
+    network = LocalNetwork(
+        install="door",
+        pool=IPv4Network("10.128.0.0/12"),
+        public_address=PUBLIC,
+        door=Door(IPv4Address(PUBLIC), HOST_PORT),
+        memory=bed.memory,
+    )
+    master, worker = await bed.node(A, 0, network), await bed.node(A, 1, network)
+    stranger = await bed.node(B, 0)
+    first, second = network.address(A, 0), network.address(A, 1)
+    await network.publish(A, first, NODE_PORT)
+    await bed.one.publish(B, bed.one.address(B, 0), NODE_PORT)
+
+    assert master.reaches(PUBLIC, HOST_PORT)
+    assert none_of(
+        lambda: worker.reaches(PUBLIC, HOST_PORT),
+        lambda: stranger.reaches(PUBLIC, HOST_PORT),
+        lambda: master.reaches(PUBLIC, HOST_PORT + 1),
+        lambda: master.reaches("10.128.7.1", HOST_PORT),
+    )
+    await network.publish(A, first, NODE_PORT, [first, second])
+    assert worker.reaches(PUBLIC, HOST_PORT)
+    await network.publish(A, first, NODE_PORT)
+    assert not worker.reaches(PUBLIC, HOST_PORT)
+    assert await network.trouble(A, NODE_PORT) == ""
+    sh(f"nft delete element inet moorage_door masters {{ mrg7 . {first} }}")
+    await asyncio.sleep(LOOK_SECONDS)
+    assert "masters" in await network.trouble(A, NODE_PORT)
+    await network.publish(A, first, NODE_PORT)
+    assert await network.trouble(A, NODE_PORT) == ""
+    await network.close(A)
+    assert "moorage_door" not in sh("nft list tables")
 
 
 def _link_local(mac: str) -> str:

@@ -82,6 +82,7 @@ class Site:
             "MOORAGE_MACHINE": name,
             "MOORAGE_PORT": str(install.port),
             "MOORAGE_METRICS_PORT": str(install.metrics_port),
+            "MOORAGE_SIGN_IN_PORT": str(install.sign_in_port),
             "MOORAGE_KEYSTONE_PORT": str(install.keystone_port),
             **variables,
         }

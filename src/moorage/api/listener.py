@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+import sys
 from typing import Any
 
 import uvicorn
 
+from moorage.api.acceptor import Acceptor, listening_at
 from moorage.connections import Bounds, Guard
 from moorage.model.errors import Refused
 
@@ -15,11 +18,18 @@ from moorage.model.errors import Refused
 class Listener:
     """From `run` to `close`. `drain_seconds`: how long requests under way may take then.
 
-    `opened` is set once it listens, at `address`.
+    `opened` is set once it listens, at `address`. `tls` None: without.
     """
 
     def __init__(
-        self, app: Any, host: str, port: int, bounds: Bounds, *, drain_seconds: float
+        self,
+        app: Any,
+        host: str,
+        port: int,
+        bounds: Bounds,
+        *,
+        drain_seconds: float,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.guard = Guard(bounds)
         self.opened = asyncio.Event()
@@ -39,7 +49,7 @@ class Listener:
             reset_contextvars=True,
             timeout_graceful_shutdown=drain_seconds,  # type: ignore[arg-type]
         )
-        self._server = _Server(config, self.opened)
+        self._server = _Server(config, self.opened, tls)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -67,13 +77,34 @@ class Listener:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, opened: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, opened: asyncio.Event, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
         self._opened = opened
+        self._tls = tls
 
     async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            self._start_sealed(self._tls)
         self._opened.set()
+
+    def _start_sealed(self, context: ssl.SSLContext) -> None:
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state={}
+            )
+
+        try:
+            listening = listening_at(config.host, config.port)
+        except OSError:
+            sys.exit(1)  # as uvicorn itself does
+        self.servers = [Acceptor(listening, context, protocol)]  # type: ignore[list-item]
+        self.started = True
 
     def capture_signals(self) -> Any:
         """They are the application's: the conductor has to stop as well."""

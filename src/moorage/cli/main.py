@@ -21,7 +21,7 @@ from moorage.cli import (
     templates,
 )
 from moorage.cli.failure import MEANINGS, Code, Failure
-from moorage.cli.options import Database, MetricsPort, Only, OutputAs, State
+from moorage.cli.options import Database, MetricsPort, Only, OutputAs, SignInPort, State
 from moorage.cli.screen import Output, Progress, complain, say, show_json, teach
 
 CODES = "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
@@ -108,6 +108,7 @@ def up(
         int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
     ] = None,
     metrics_port: MetricsPort = None,
+    sign_in_port: SignInPort = None,
     public_address: Annotated[
         str | None,
         typer.Option(help="This machine's address as others see it.", show_default=False),
@@ -146,6 +147,7 @@ def up(
         "keystone": keystone,
         "keystone_port": keystone_port,
         "metrics_port": metrics_port,
+        "sign_in_port": sign_in_port,
         "public_address": public_address,
         "pool": pool,
         "database_url": database,
@@ -302,7 +304,7 @@ def doctor(state: State = None, output: OutputAs = Output.TABLE) -> None:
         "lost and replaced. Needs root and a docker client; may be run again.",
         "moorage demo",
         "moorage demo --state /var/lib/moorage-demo --port 9600 --keystone-port 5600 "
-        "--metrics-port 9601",
+        "--metrics-port 9601 --sign-in-port 9602",
     )
 )
 def demo(
@@ -314,6 +316,7 @@ def demo(
         int | None, typer.Option(help="The embedded Keystone's port (5000).", show_default=False)
     ] = None,
     metrics_port: MetricsPort = None,
+    sign_in_port: SignInPort = None,
     database: Database = None,
 ) -> None:
     from moorage.cli import choices
@@ -323,6 +326,7 @@ def demo(
         "port": port,
         "keystone_port": keystone_port,
         "metrics_port": metrics_port,
+        "sign_in_port": sign_in_port,
         "database_url": database,
     }
     show(choices.load(choices.state_of(state), options))

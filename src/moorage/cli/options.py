@@ -58,6 +58,14 @@ Only = Annotated[
         show_default=False,
     ),
 ]
+SignInPort = Annotated[
+    int | None,
+    typer.Option(
+        "--sign-in-port",
+        help="The port where Kubernetes clusters ask about tokens (9513); 0: none.",
+        show_default=False,
+    ),
+]
 MetricsPort = Annotated[
     int | None,
     typer.Option(

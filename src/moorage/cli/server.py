@@ -110,6 +110,11 @@ def ports(settings: Settings) -> dict[int, str]:
     return {
         settings.port: "port",
         **({settings.metrics_port: "metrics_port"} if settings.metrics_port else {}),
+        **(
+            {settings.sign_in_port: "sign_in_port"}
+            if settings.sign_in_port and settings.only != "conductor"
+            else {}
+        ),
         **({settings.keystone_port: "keystone_port"} if own_keystone else {}),
     }
 

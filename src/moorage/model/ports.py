@@ -244,10 +244,13 @@ class NodeNetwork(Protocol):
 
     async def detach(self, slot: int, index: int) -> None: ...
 
-    async def publish(self, slot: int, address: str, port: int) -> None:
+    async def publish(
+        self, slot: int, address: str, port: int, masters: Sequence[str] = ()
+    ) -> None:
         """Lead the cluster's port of this machine to `address:port`.
 
-        RetryLater where what `open` made is lost.
+        `masters`: the addresses of all that `port` is at (none: that one), which may ask this
+        machine's Moorage who signs in. RetryLater where what `open` made is lost.
         """
         ...
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -29,7 +30,7 @@ from moorage.clients import nft
 from moorage.model.errors import MoorageError, RetryLater
 from moorage.networks import forwarding, links, rules
 from moorage.networks.layout import PREFIX, Segment, alias
-from moorage.networks.rules import Seen
+from moorage.networks.rules import Door, Seen
 from moorage.threads import to_its_end
 
 LOOK_SECONDS = 1.0
@@ -55,8 +56,9 @@ class _Look:
 class LocalNetwork:
     """NodeNetwork on this machine.
 
-    `install` ([a-z0-9]{1,12}) marks what is made; `public_address` is this machine's,
-    as clients know it. Raises ValueError for an `install` that can't be part of a name.
+    `install` ([a-z0-9]{1,12}) marks what is made; `public_address` is this machine's, as clients
+    know it; `door`: the one port of it that masters may come to. Raises ValueError for an
+    `install` that can't be part of a name.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class LocalNetwork:
         install: str,
         pool: IPv4Network,
         public_address: str,
+        door: Door | None = None,
         memory: Path = forwarding.MEMORY,
     ) -> None:
         if not _INSTALL.fullmatch(install):
@@ -72,6 +75,7 @@ class LocalNetwork:
         self._install = install
         self._pool = pool
         self._public_address = public_address
+        self._door = door
         self._memory = memory
         self._table = asyncio.Lock()
         self._looked: _Look | None = None
@@ -100,8 +104,11 @@ class LocalNetwork:
         async with self._table:
             seen = await self._seen()
             # With the lock: who closes takes the links away first, and the rules with it.
-            others = [] if rules.framed(uplinks.names, seen) else await self._segments()
-            await nft.apply(rules.opened(self._install, uplinks.names, segment, seen, others))
+            framed = rules.framed(uplinks.names, seen, self._door)
+            others = [] if framed else await self._segments()
+            await nft.apply(
+                rules.opened(self._install, uplinks.names, segment, seen, others, door=self._door)
+            )
         mark = alias(self._install, owner)
         await to_its_end(links.make_bridge, segment, self._install, mark, uplinks.mtu)
         self._mtu[slot] = uplinks.mtu
@@ -127,9 +134,13 @@ class LocalNetwork:
             if self._looked is None or monotonic() - self._looked.at >= LOOK_SECONDS:
                 self._looked = await self._look()
             look = self._looked
-        return look.trouble or rules.trouble(look.uplinks, segment, port, look.seen)
+        return look.trouble or rules.trouble(
+            look.uplinks, segment, port, look.seen, door=self._door
+        )
 
-    async def publish(self, slot: int, address: str, port: int) -> None:
+    async def publish(
+        self, slot: int, address: str, port: int, masters: Sequence[str] = ()
+    ) -> None:
         """Needs an open segment: RetryLater where the packet filter lost it.
 
         Nodes can't use the port, their own cluster's included.
@@ -140,7 +151,9 @@ class LocalNetwork:
             if segment.bridge not in seen.bridges:
                 raise RetryLater(f"the packet filter lost the rules of {segment.bridge}")
             await nft.apply(
-                rules.published(self._install, segment, IPv4Address(address), port, seen)
+                rules.published(
+                    self._install, segment, IPv4Address(address), port, seen, masters=masters
+                )
             )
 
     async def close(self, slot: int) -> None:

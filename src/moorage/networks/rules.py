@@ -10,6 +10,7 @@ first did, and never touches another's.
     @nets        10.128.7.0            the /24 that is masqueraded on its way out
     @hosts       20487 : 10.128.7.2    the published port's node
     @ports       20487 : 2376          and the port there
+    @masters     mrg7 . 10.128.7.2     who may come to the machine's one open door
 
 (Two maps, because nft 1.0.6 can't declare a map to address *and* port in JSON.)
 
@@ -24,6 +25,7 @@ What must hold, and the order of the rules serves it:
   docker0, a hypervisor's virbr0), whose own rules may rely on a policy that
   `forwarding` has to soften for us: nodes stay out of them.
 - An accept ends our chain only; a drop is final for every chain of the machine.
+- Of the machine itself nodes reach one port at the most, the `Door`, and masters alone do.
 
 Every rule's comment is a digest of all of them: that is how a table of an older Moorage, one
 with other uplinks, and one that lost a rule or all are told, and written anew. Whoever writes it
@@ -50,6 +52,7 @@ _SETS: Mapping[str, object] = {
     "same": ["ifname", "ifname"],
     "sources": ["ifname", "ipv4_addr"],
     "nets": "ipv4_addr",
+    "masters": ["ifname", "ipv4_addr"],
 }
 _MAPS: Mapping[str, str] = {"hosts": "ipv4_addr", "ports": "inet_service"}
 _CHAINS: Mapping[str, tuple[str, str, int]] = {
@@ -64,18 +67,28 @@ _OURS = f"{PREFIX}*"
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """The one TCP port of this machine that clusters' masters may come to."""
+
+    address: IPv4Address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What is in force.
 
     `digest`: the comments of all rules, one after the other. `bridges`: those of the segments
     that have all of their elements; `torn`: of those that lost some. `published`: port of this
-    machine -> (address, port) of a node; of a pair that is torn, "" or 0.
+    machine -> (address, port) of a node; of a pair that is torn, "" or 0. `masters`: bridge and
+    address of each.
     """
 
     digest: str = ""
     bridges: frozenset[str] = frozenset()
     published: Mapping[int, tuple[str, int]] = field(default_factory=dict)
     torn: frozenset[str] = frozenset()
+    masters: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def of(cls, listed: Iterable[Listed] | None) -> Seen:
@@ -101,6 +114,9 @@ class Seen:
             published={
                 key: (hosts.get(key, ""), ports.get(key, 0)) for key in hosts.keys() | ports.keys()
             },
+            masters=frozenset(
+                (m["concat"][0], m["concat"][1]) for m in elements.get("masters", ())
+            ),
         )
 
 
@@ -108,22 +124,31 @@ def table(install: str) -> str:
     return f"moorage_{install}"
 
 
-def framed(uplinks: Sequence[str], seen: Seen) -> bool:
+def framed(uplinks: Sequence[str], seen: Seen, door: Door | None = None) -> bool:
     """Whether the rules themselves are all in force, and those that they should be."""
-    return seen.digest == _comments(_chains(uplinks))
+    return seen.digest == _comments(_chains(uplinks, door))
 
 
-def trouble(uplinks: Sequence[str], segment: Segment, port: int | None, seen: Seen) -> str:
+def trouble(
+    uplinks: Sequence[str],
+    segment: Segment,
+    port: int | None,
+    seen: Seen,
+    *,
+    door: Door | None = None,
+) -> str:
     """What the segment lacks, its published port too where it leads to a node's `port`."""
     if not seen.digest:
         return "the packet filter lost its rules"
-    if not framed(uplinks, seen):
+    if not framed(uplinks, seen, door):
         return "the packet filter has not all of its rules, or has other ones"
     if segment.bridge not in seen.bridges:
         return "the packet filter lost its cluster's rules"
     host, leads_to = seen.published.get(segment.port, ("", 0))
     if port is not None and not (host and leads_to == port):
         return "its published port leads nowhere"
+    if port is not None and not _masters(segment, seen):
+        return "the packet filter lost its masters"
     return ""
 
 
@@ -133,6 +158,8 @@ def opened(
     segment: Segment,
     seen: Seen,
     others: Iterable[Segment] = (),
+    *,
+    door: Door | None = None,
 ) -> list[Command]:
     """The commands after which the segment is guarded. None when it is already.
 
@@ -141,8 +168,8 @@ def opened(
     """
     commands: list[Command] = []
     lacking = {} if segment.bridge in seen.bridges else {segment.slot: segment}
-    if not framed(uplinks, seen):
-        commands = _frame(install, _chains(uplinks))
+    if not framed(uplinks, seen, door):
+        commands = _frame(install, _chains(uplinks, door))
         lacking = {each.slot: each for each in (segment, *others)}
     for each in lacking.values():
         commands += [_element("add", install, *element) for element in _elements(each)]
@@ -150,12 +177,26 @@ def opened(
 
 
 def published(
-    install: str, segment: Segment, address: IPv4Address, port: int, seen: Seen
+    install: str,
+    segment: Segment,
+    address: IPv4Address,
+    port: int,
+    seen: Seen,
+    *,
+    masters: Iterable[str] = (),
 ) -> list[Command]:
-    """The commands after which the segment's port leads to `address:port`."""
+    """The commands after which the segment's port leads to `address:port`.
+
+    And the nodes at the addresses `masters` (none: at that one) may come to the door, and no
+    others of the segment.
+    """
+    wanted, there = set(masters) or {str(address)}, _masters(segment, seen)
+    commands = [_master("delete", install, segment, each) for each in sorted(there - wanted)]
+    commands += [_master("add", install, segment, each) for each in sorted(wanted - there)]
     if seen.published.get(segment.port) == (str(address), port):
-        return []
+        return commands
     return [
+        *commands,
         *_withdrawn(install, segment, seen),
         _element("add", install, "hosts", [segment.port, str(address)]),
         _element("add", install, "ports", [segment.port, port]),
@@ -169,6 +210,9 @@ def closed(install: str, segment: Segment, seen: Seen) -> list[Command]:
     if not (seen.bridges | seen.torn) - {segment.bridge}:
         return [{"delete": {"table": {"family": FAMILY, "name": table(install)}}}]
     commands = _withdrawn(install, segment, seen)
+    commands += [
+        _master("delete", install, segment, each) for each in sorted(_masters(segment, seen))
+    ]
     if segment.bridge in seen.torn:  # what is not there can't be deleted
         commands += [_element("add", install, *each) for each in _elements(segment)]
     if segment.bridge in seen.bridges | seen.torn:
@@ -184,6 +228,15 @@ def _elements(segment: Segment) -> list[tuple[str, object]]:
         ("sources", {"concat": [bridge, network]}),
         ("nets", network),
     ]
+
+
+def _masters(segment: Segment, seen: Seen) -> set[str]:
+    """The addresses of its masters."""
+    return {address for bridge, address in seen.masters if bridge == segment.bridge}
+
+
+def _master(verb: str, install: str, segment: Segment, address: str) -> Command:
+    return _element(verb, install, "masters", {"concat": [segment.bridge, address]})
 
 
 def _withdrawn(install: str, segment: Segment, seen: Seen) -> list[Command]:
@@ -230,7 +283,7 @@ def _comments(chains: Mapping[str, Sequence[Rule]]) -> str:
     return _digest(chains) * sum(len(rules) for rules in chains.values())
 
 
-def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
+def _chains(uplinks: Sequence[str], door: Door | None) -> dict[str, list[Rule]]:
     """Every rule, a chain at a time. `uplinks`: the links of the machine's default routes."""
     into, out = {"meta": {"key": "iifname"}}, {"meta": {"key": "oifname"}}
     accept, drop = {"accept": None}, {"drop": None}
@@ -244,6 +297,7 @@ def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
     local = _is({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
     loopback = {"prefix": {"addr": "127.0.0.0", "len": 8}}
     key = _payload("tcp", "dport")
+    knocks = _is({"concat": [into, _payload("ip", "saddr")]}, "@masters")
     lead = {
         "dnat": {
             "family": "ip",
@@ -265,6 +319,7 @@ def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
         "input": [
             [from_us, forged, drop],
             [from_us, going_on, accept],
+            *([[knocks, *_at(door), accept]] if door else []),
             [from_us, drop],
         ],
         "prerouting": [[ipv4, _not(into, _OURS), local, lead]],
@@ -273,6 +328,11 @@ def _chains(uplinks: Sequence[str]) -> dict[str, list[Rule]]:
             [_is(network, "@nets"), _not(out, _OURS), _not(out, "lo"), {"masquerade": None}]
         ],
     }
+
+
+def _at(door: Door) -> Rule:
+    address, port = _payload("ip", "daddr"), _payload("tcp", "dport")
+    return [_is(address, str(door.address)), _is(port, door.port)]
 
 
 def _payload(protocol: str, name: str) -> dict[str, object]:

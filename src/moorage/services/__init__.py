@@ -21,6 +21,7 @@ from moorage.services.requests import (
     NewTemplate,
     PatchOp,
 )
+from moorage.services.sign_in import SignInService
 from moorage.services.templates import TemplateService
 from moorage.store import Store
 
@@ -44,6 +45,7 @@ __all__ = [
     "PatchOp",
     "QuotaService",
     "Services",
+    "SignInService",
     "TemplateService",
     "differences",
     "open_services",

@@ -8,18 +8,10 @@ from moorage.model.errors import Invalid, RetryLater
 from moorage.services import rules, wishes
 from moorage.services.access import require
 from moorage.services.clusters import ClusterService, found
+from moorage.services.engine_users import GROUPS, engine_user
 from moorage.store import Store
 from moorage.trust.authority import ClusterAuthority, new_ca, subject_of
 from moorage.trust.seal import SealBroken
-
-GROUPS = {
-    "kubernetes": {
-        Permission.READER: "moorage:readers",
-        Permission.MEMBER: "moorage:members",
-        Permission.ADMIN: "moorage:members",
-    }
-}
-"""By COE whose engine knows groups: that of a caller's role (drivers/kubernetes/access.py)."""
 
 
 class CertificateService:
@@ -50,8 +42,9 @@ class CertificateService:
         if not csr.isascii():
             raise Invalid("The certificate request is not PEM: it must be ASCII.", field="csr")
         authority = await self._authority(cluster)
-        if groups := GROUPS.get(cluster.coe):
-            signed = authority.sign_as(csr.encode(), caller.user_id, groups[caller.permission])
+        if cluster.coe in GROUPS:
+            user = engine_user(caller, cluster.coe)
+            signed = authority.sign_as(csr.encode(), user.name, user.group)
         else:
             signed = authority.sign(csr.encode())
         told = f"sign a client certificate: {rules.shown(subject_of(signed))}"

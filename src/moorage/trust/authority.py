@@ -131,8 +131,7 @@ class ClusterAuthority:
 
     def inner(self, purpose: str) -> ClusterAuthority:
         """A CA whose key follows from the cluster's secret; each time the very same."""
-        certificate, key = inner_ca(purpose, self.secret(f"ca {purpose}"))
-        return ClusterAuthority(CaKeys(KeyPair(certificate, key)))
+        return authority_from(purpose, self.secret(f"ca {purpose}"))
 
     def sign(self, csr: bytes) -> bytes:
         """A client certificate, for a year, for a tenant's request (PEM).
@@ -209,6 +208,12 @@ class ClusterAuthority:
     @cached_property
     def _key(self) -> ec.EllipticCurvePrivateKey:
         return _private(self._issuer.key)
+
+
+def authority_from(name: str, secret: bytes) -> ClusterAuthority:
+    """A CA of that name whose key follows from the secret; each time the very same."""
+    certificate, key = inner_ca(name, secret)
+    return ClusterAuthority(CaKeys(KeyPair(certificate, key)))
 
 
 def subject_of(certificate: bytes) -> str:

@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from moorage.model.errors import Refused
+from moorage.trust.derived import derived
 
 VERSION = b"\x01"
 KEY_BYTES, NAME_BYTES, NONCE_BYTES = 32, 4, 12
@@ -41,6 +42,7 @@ class Seal:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"a seal needs keys of {KEY_BYTES} bytes")
         self._current = _name(keys[0])
+        self._first = keys[0]
         self._ciphers = {_name(key): AESGCM(key) for key in keys}
 
     @classmethod
@@ -64,6 +66,13 @@ class Seal:
     def has(self, name: str | None) -> bool:
         """Whether the key of that name is among these."""
         return name in [known.hex() for known in self._ciphers]
+
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes for one purpose, by HKDF (RFC 5869) from the key that seals.
+
+        The same in every process that has the key file, and others with another key.
+        """
+        return derived(self._first, f"seal {purpose}", 32)
 
     def seal(self, secret: bytes, context: str) -> bytes:
         header, nonce = VERSION + self._current, secrets.token_bytes(NONCE_BYTES)

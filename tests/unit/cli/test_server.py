@@ -272,7 +272,7 @@ def test_one_half_of_it(
     assert moorage("serve", *words) == Code.OK
     assert moorage("up", *words) == Code.OK
     assert [started[0].only, choices.load(tmp_path / "state").only] == [only, only]
-    assert len(server.ports(started[0])) == (3 if only == "api" else 2)
+    assert len(server.ports(started[0])) == (4 if only == "api" else 2)
 
 
 @pytest.mark.usefixtures("machine")
@@ -296,11 +296,12 @@ def test_a_second_one_on_a_machine_takes_no_port_of_the_first(
     words = typed.replace("/var/lib", str(tmp_path)).split()
     assert moorage(*words[words.index("demo") :]) == Code.OK
     state = ("--state", str(tmp_path / "up"))
-    given = ("--port", "9600", "--keystone-port", "5600", "--metrics-port", "9601")
+    given = ["--port", "9600", "--keystone-port", "5600", "--metrics-port", "9601"]
+    given += ["--sign-in-port", "9602"]
     assert moorage("up", *state, *given) == Code.OK
     first = server.ports(Settings(state=tmp_path))
     for settings in (*shown, choices.load(tmp_path / "up")):
-        assert len(server.ports(settings)) == 3
+        assert len(server.ports(settings)) == 4
         assert not server.ports(settings).keys() & first.keys()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -25,11 +26,14 @@ from moorage.drivers.kubernetes import (
     script,
 )
 from moorage.drivers.kubernetes.naming import OURS, hostname, marks, node_of, node_specs
-from moorage.drivers.kubernetes.place import group_of
+from moorage.drivers.kubernetes.place import SERVICES, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact, minor
 from moorage.model.errors import Invalid, NotFound
 from moorage.model.nodegroup import Taint
+from moorage.model.ports import CaKeys
+from moorage.model.sign_in import SERVER, SignIn, credential_of
 from moorage.releases import Release, Releases, Version
+from moorage.trust import ClusterAuthority, new_ca
 from tests import made
 from tests.unit.drivers.kube_scene import AUTHORITY, RELEASES, cluster, object_of, place
 
@@ -462,3 +466,55 @@ def test_the_front_asks_every_api_server() -> None:
     assert text.count("check-ssl") == 3
     assert three.api == "https://127.0.0.1:6444"
     assert json.loads(node_agents.as_json(node_agents.network(three)))["name"] == "moorage"
+
+
+SIGN_IN = SignIn("https://192.0.2.1:9513", b"-----CA-----\n")
+ASKING = dataclasses.replace(MASTER, sign_in=SIGN_IN)
+
+
+def test_an_api_server_asks_about_tokens_with_its_own_clusters_credential() -> None:
+    laid = laying.lay(ASKING, OF_MASTER, AUTHORITY)
+    value = json.loads(laid.files[control_plane.WEBHOOK])
+    asked = value["clusters"][0]["cluster"]
+    assert asked["server"] == f"https://192.0.2.1:9513/clusters/{MASTER.cluster}/token-reviews"
+    assert asked["tls-server-name"] == SERVER
+    assert base64.b64decode(asked["certificate-authority-data"]) == SIGN_IN.ca
+    credential = value["users"][0]["user"]["token"]
+    assert credential == credential_of(AUTHORITY)
+    other = ClusterAuthority(CaKeys(new_ca("other"), secret=b"o" * 32))
+    assert credential != credential_of(other)
+    others = [data for path, data in laid.files.items() if path != control_plane.WEBHOOK]
+    assert not [data for data in others if credential.encode() in data]
+    assert control_plane.WEBHOOK.startswith("/run/"), "in memory only"
+    flags = control_plane.apiserver(ASKING).argv
+    assert f"--authentication-token-webhook-config-file={control_plane.WEBHOOK}" in flags
+    assert "--authentication-token-webhook-version=v1" in flags
+    assert "--authentication-token-webhook-cache-ttl=10s" in flags
+
+
+def test_where_nobody_is_to_be_asked_nobody_is() -> None:
+    laid = laying.lay(MASTER, OF_MASTER, AUTHORITY)
+    assert control_plane.WEBHOOK not in laid.files
+    assert not [flag for flag in control_plane.apiserver(MASTER).argv if "webhook" in flag]
+
+
+def test_a_masters_api_server_starts_again_where_another_is_to_be_asked() -> None:
+    moved = dataclasses.replace(MASTER, sign_in=SignIn("https://192.0.2.9:9513", SIGN_IN.ca))
+    renewed = dataclasses.replace(MASTER, sign_in=SignIn(SIGN_IN.url, b"another"))
+    digests = {laying.digest(each, OF_MASTER) for each in (MASTER, ASKING, moved, renewed)}
+    assert len(digests) == 4
+    run = f"{SERVICES}/kube-apiserver/run"
+    runs = {laying.lay(each, OF_MASTER, AUTHORITY).files[run] for each in (ASKING, moved, renewed)}
+    assert len(runs) == 3
+
+
+def test_workers_are_told_nothing_of_it() -> None:
+    spec = cluster()
+    told = place_of(
+        spec,
+        {"master-0": "10.128.0.2", "worker-0": "10.128.0.20"},
+        "worker-0",
+        "v1.20.2",
+        sign_in=SIGN_IN,
+    )
+    assert told.sign_in is None

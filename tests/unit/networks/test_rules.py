@@ -7,12 +7,14 @@ from typing import Any
 from moorage.clients.nft import Command
 from moorage.networks import rules
 from moorage.networks.layout import Segment
-from moorage.networks.rules import Seen
+from moorage.networks.rules import Door, Seen
 
 POOL = IPv4Network("10.128.0.0/12")
 SEVEN, EIGHT = Segment.of(POOL, 7), Segment.of(POOL, 8)
 UPLINKS = ("eth0",)
 NODE = IPv4Address("10.128.7.2")
+MASTER = frozenset({("mrg7", "10.128.7.2")})
+DOOR = Door(IPv4Address("192.0.2.1"), 9513)
 
 
 def elements(verb: str, commands: list[Command]) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def test_the_next_segment_is_four_elements() -> None:
 
 
 def test_what_is_in_force_is_not_written_again() -> None:
-    seen = Seen(digest(), frozenset({"mrg7"}), {20487: ("10.128.7.2", 2376)})
+    seen = Seen(digest(), frozenset({"mrg7"}), {20487: ("10.128.7.2", 2376)}, masters=MASTER)
     assert rules.opened("x", UPLINKS, SEVEN, seen) == []
     assert rules.published("x", SEVEN, NODE, 2376, seen) == []
 
@@ -60,7 +62,9 @@ def test_what_is_in_force_is_not_written_again() -> None:
 def whole(*segments: Segment) -> Seen:
     """All of them guarded and published, each at its first node's 2376."""
     published = {each.port: (str(each.address(0)), 2376) for each in segments}
-    return Seen(digest(), frozenset(each.bridge for each in segments), published)
+    masters = frozenset((each.bridge, str(each.address(0))) for each in segments)
+    bridges = frozenset(each.bridge for each in segments)
+    return Seen(digest(), bridges, published, masters=masters)
 
 
 def test_what_is_lost_is_told() -> None:
@@ -73,6 +77,7 @@ def test_what_is_lost_is_told() -> None:
     assert told(whole(EIGHT)) == "the packet filter lost its cluster's rules"
     assert told(replace(whole(SEVEN), published={})) == "its published port leads nowhere"
     assert told(replace(whole(SEVEN), published={}), None) == ""
+    assert "masters" in told(replace(whole(SEVEN), masters=frozenset()))
     for half in (("", 2376), ("10.128.7.2", 0)):
         assert "published port" in told(replace(whole(SEVEN), published={SEVEN.port: half}))
 
@@ -103,7 +108,7 @@ def test_a_segment_or_a_port_that_is_torn_is_closed_and_mended() -> None:
     assert frame(rules.closed("x", EIGHT, torn)) == [], "not the table: seven is there still"
     mended = rules.published("x", SEVEN, NODE, 2376, torn)
     assert set(elements("delete", mended)) == {"hosts"}
-    assert set(elements("add", mended)) == {"hosts", "ports"}
+    assert set(elements("add", mended)) == {"hosts", "ports", "masters"}
 
 
 def test_a_segment_without_one_of_its_elements_is_torn() -> None:
@@ -145,7 +150,40 @@ def test_a_port_that_leads_elsewhere_is_turned_in_one_transaction() -> None:
         "hosts": [[20487, "10.128.7.3"]],
         "ports": [[20487, 2376]],
     }
-    assert elements("add", commands) == {"hosts": [[20487, "10.128.7.2"]], "ports": [[20487, 2377]]}
+    assert elements("add", commands) == {
+        "hosts": [[20487, "10.128.7.2"]],
+        "ports": [[20487, 2377]],
+        "masters": [{"concat": ["mrg7", "10.128.7.2"]}],
+    }
+
+
+def test_masters_alone_come_to_the_one_door() -> None:
+    def rules_of(door: Door | None) -> list[Any]:
+        commands = rules.opened("x", UPLINKS, SEVEN, Seen(), door=door)
+        added = [each["add"]["rule"] for each in commands if "rule" in each.get("add", {})]
+        return [each["expr"] for each in added if each["chain"] == "input"]
+
+    shut, open_ = rules_of(None), rules_of(DOOR)
+    (more,) = [rule for rule in open_ if rule not in shut]
+    assert open_.index(more) == len(open_) - 2, "after forged sources, and before all is dropped"
+    assert more[-1] == {"accept": None}
+    assert [each["match"]["right"] for each in more[:-1]] == ["@masters", "192.0.2.1", 9513]
+    assert not rules.framed(UPLINKS, Seen(digest()), DOOR), "another door: the rules are written"
+    assert rules.trouble(UPLINKS, SEVEN, None, whole(SEVEN), door=DOOR)
+
+
+def test_who_is_a_master_no_more_comes_to_the_door_no_more() -> None:
+    both = frozenset({("mrg7", "10.128.7.2"), ("mrg7", "10.128.7.3"), ("mrg8", "10.128.8.2")})
+    seen = replace(whole(SEVEN, EIGHT), masters=both)
+    commands = rules.published("x", SEVEN, NODE, 2376, seen, masters=["10.128.7.2", "10.128.7.4"])
+    assert elements("add", commands) == {"masters": [{"concat": ["mrg7", "10.128.7.4"]}]}
+    assert elements("delete", commands) == {"masters": [{"concat": ["mrg7", "10.128.7.3"]}]}
+    gone = rules.closed("x", SEVEN, seen)
+    dead = [each["delete"]["element"] for each in gone if "element" in each.get("delete", {})]
+    assert [each["elem"][0]["concat"][1] for each in dead if each["name"] == "masters"] == [
+        "10.128.7.2",
+        "10.128.7.3",
+    ]
 
 
 def test_closing_takes_the_segments_elements_and_no_others() -> None:
@@ -172,11 +210,13 @@ def test_a_listing_of_nft_is_understood() -> None:
         {"set": {"name": "same", "elem": [{"concat": ["mrg7", "mrg7"]}]}},
         {"set": {"name": "nets", "elem": ["10.128.7.0"]}},
         {"set": {"name": "sources", "elem": [{"concat": ["mrg7", "10.128.7.0"]}]}},
+        {"set": {"name": "masters", "elem": [{"concat": ["mrg7", "10.128.7.2"]}]}},
         {"map": {"name": "hosts", "map": "ipv4_addr", "elem": [[20487, "10.128.7.2"]]}},
         {"map": {"name": "ports", "map": "inet_service", "elem": [[20487, 2376]]}},
         {"chain": {"name": "forward"}},
         {"rule": {"chain": "forward", "comment": "rules 1", "expr": []}},
         {"rule": {"chain": "forward", "expr": []}},
     ]
-    assert Seen.of(listed) == Seen("rules 1", frozenset({"mrg7"}), {20487: ("10.128.7.2", 2376)})
+    published = {20487: ("10.128.7.2", 2376)}
+    assert Seen.of(listed) == Seen("rules 1", frozenset({"mrg7"}), published, masters=MASTER)
     assert Seen.of(None) == Seen()

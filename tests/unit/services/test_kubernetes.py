@@ -116,6 +116,13 @@ async def test_a_certificate_is_for_what_its_owner_s_role_may_do(house: House) -
     x509.load_pem_x509_certificate(signed.encode()).verify_directly_issued_by(ca)
 
 
+async def test_nobody_is_given_a_name_of_kubernetes_own(house: House) -> None:
+    await made(house)
+    named = dataclasses.replace(OURS, user_id="system:kube-controller-manager")
+    with pytest.raises(Forbidden, match="own programs"):
+        await house.certificates.sign(named, "web", request().decode())
+
+
 async def test_every_cluster_has_a_secret(house: House) -> None:
     cluster = await made(house)
     kept = (await house.store.clusters.ca(cluster.uuid)).secret

@@ -113,3 +113,9 @@ def test_keys_have_names() -> None:
     assert not old.has(new.name)
     assert not old.has(None)
     assert not old.has("")
+
+
+def test_what_follows_from_the_key_is_the_same_wherever_the_key_is() -> None:
+    assert OLD.secret("a") == Seal([b"o" * 32]).secret("a")
+    assert len({OLD.secret("a"), OLD.secret("b"), NEW.secret("a"), b"o" * 32}) == 4
+    assert len(OLD.secret("a")) == 32

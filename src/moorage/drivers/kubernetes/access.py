@@ -16,6 +16,7 @@ from typing import Any
 from moorage.drivers.kubernetes import dns
 from moorage.drivers.kubernetes.naming import PREFIX
 from moorage.model.ports import KeyPair
+from moorage.model.sign_in import SERVER, SignIn, path_of
 
 MASTERS = "system:masters"
 """The group that may do everything, whatever the cluster's objects say: the conductor's alone."""
@@ -32,24 +33,29 @@ BINDINGS = f"/apis/{RBAC}/v1/clusterrolebindings"
 
 def kubeconfig(server: str, ca: bytes, pair: KeyPair) -> bytes:
     """A kubeconfig with one context, all within. It holds a private key."""
+    user = {
+        "client-certificate-data": _packed(pair.certificate),
+        "client-key-data": _packed(pair.key),
+    }
+    return _config({"server": server, "certificate-authority-data": _packed(ca)}, user)
+
+
+def webhook(sign_in: SignIn, cluster: str, credential: str) -> bytes:
+    """How an API server asks about tokens, in the same form. It holds the credential."""
+    server = {
+        "server": f"{sign_in.url}{path_of(cluster)}",
+        "certificate-authority-data": _packed(sign_in.ca),
+        "tls-server-name": SERVER,
+    }
+    return _config(server, {"token": credential})
+
+
+def _config(cluster: dict[str, str], user: dict[str, str]) -> bytes:
     value = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {
-                "name": "cluster",
-                "cluster": {"server": server, "certificate-authority-data": _packed(ca)},
-            }
-        ],
-        "users": [
-            {
-                "name": "self",
-                "user": {
-                    "client-certificate-data": _packed(pair.certificate),
-                    "client-key-data": _packed(pair.key),
-                },
-            }
-        ],
+        "clusters": [{"name": "cluster", "cluster": cluster}],
+        "users": [{"name": "self", "user": user}],
         "contexts": [{"name": "self", "context": {"cluster": "cluster", "user": "self"}}],
         "current-context": "self",
     }

@@ -23,6 +23,7 @@ from moorage.model.errors import RetryLater
 from moorage.model.node import Role
 from moorage.model.plan import RESTART, Step
 from moorage.model.ports import Completed, Member, Members
+from moorage.model.sign_in import SignIn
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Acts:
     way: Way
     cluster: ClusterSpec
     members: Members
+    sign_in: SignIn | None = None
 
     async def perform(self, step: Step) -> None:
         """Raises RetryLater, with the cause; ValueError for a verb that is not ours."""
@@ -295,7 +297,7 @@ class Acts:
         self._address(name)
         addresses = {n: m.node.address for n, m in self.members.items() if m.node.address}
         endpoint = self._member(name).node.endpoint or ""
-        return place_of(self.cluster, addresses, name, told, endpoint)
+        return place_of(self.cluster, addresses, name, told, endpoint, sign_in=self.sign_in)
 
     def _marks(self, name: str, told: str) -> Marks:
         return marks(group_of(self.cluster, name), told)

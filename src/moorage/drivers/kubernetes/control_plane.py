@@ -22,6 +22,7 @@ from moorage.drivers.kubernetes.naming import PORT
 from moorage.drivers.kubernetes.place import DOMAIN, LOGS, Place, binary, secret
 from moorage.drivers.kubernetes.service import Service
 from moorage.drivers.kubernetes.versions import Fact
+from moorage.model.sign_in import CACHE_SECONDS
 
 ETCD, APISERVER = "etcd", "kube-apiserver"
 CONTROLLERS, SCHEDULER = "kube-controller-manager", "kube-scheduler"
@@ -38,6 +39,9 @@ LOSS_SECONDS = 12
 """Without a sign of life for so long, a node is lost."""
 EVICTION_SECONDS = 30
 """Pods that say nothing else stay so long on a node that is lost or not ready."""
+WEBHOOK = secret("sign-in.conf")
+"""Where tokens that are none of the cluster's own are asked about. The three flags are the same
+from 1.20 on (https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/)."""
 AUDIT_MIB, AUDIT_FILES, AUDIT_DAYS = 10, 3, 30
 
 AUDIT: dict[str, Any] = {
@@ -107,7 +111,7 @@ fi
 
 
 def apiserver(place: Place) -> Service:
-    argv = (
+    argv: tuple[str, ...] = (
         binary(APISERVER),
         f"--advertise-address={place.address}",
         "--bind-address=0.0.0.0",
@@ -149,7 +153,14 @@ def apiserver(place: Place) -> Service:
         f"--audit-log-maxbackup={AUDIT_FILES}",
         f"--audit-log-maxage={AUDIT_DAYS}",
     )
-    reads = (secret("encryption.json"), secret("audit.json"))
+    reads: tuple[str, ...] = (secret("encryption.json"), secret("audit.json"))
+    if place.sign_in:
+        argv += (
+            f"--authentication-token-webhook-config-file={WEBHOOK}",
+            "--authentication-token-webhook-version=v1",
+            f"--authentication-token-webhook-cache-ttl={CACHE_SECONDS}s",
+        )
+        reads += (WEBHOOK,)
     return Service(APISERVER, argv, f"mkdir -p -m 0700 {LOGS}/audit", reads)
 
 

@@ -18,6 +18,7 @@ from moorage.model.cluster import ClusterSpec
 from moorage.model.node import NodeSpec, ObservedNode
 from moorage.model.plan import Step
 from moorage.model.ports import Members
+from moorage.model.sign_in import SignIn
 from moorage.releases import Releases
 
 OLDEST = "v1.20.0"
@@ -28,14 +29,17 @@ not come up, and say why."""
 class KubernetesDriver:
     """Runs one of the `releases` of this machine on each cluster.
 
+    `sign_in`: where its API servers ask about tokens of Keystone's; None: they take none.
+
     Belongs to one event loop: it keeps connections to API servers; `aclose` closes them.
     """
 
     coe: ClassVar[str] = "kubernetes"
     labels: ClassVar[frozenset[str]] = installed.LABELS
 
-    def __init__(self, releases: Releases) -> None:
+    def __init__(self, releases: Releases, sign_in: SignIn | None = None) -> None:
         self._releases = releases
+        self._sign_in = sign_in
         self._way = Way()
 
     def checked(
@@ -56,10 +60,10 @@ class KubernetesDriver:
         return await look(self._way, self._told(cluster), nodes, members)
 
     def plan(self, cluster: ClusterSpec, seen: KubeObserved) -> list[Step]:
-        return reconcile(self._told(cluster), self.nodes(cluster), seen)
+        return reconcile(self._told(cluster), self.nodes(cluster), seen, self._sign_in)
 
     async def perform(self, step: Step, cluster: ClusterSpec, members: Members) -> None:
-        await Acts(self._way, self._told(cluster), members).perform(step)
+        await Acts(self._way, self._told(cluster), members, self._sign_in).perform(step)
 
     def changes(
         self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode]

@@ -17,6 +17,7 @@ from moorage.drivers.kubernetes.naming import Marks
 from moorage.drivers.kubernetes.place import DOMAIN, SECRETS, SERVICES, Place, secret
 from moorage.drivers.kubernetes.service import Service, log_run
 from moorage.model.ports import Authority, KeyPair
+from moorage.model.sign_in import credential_of
 
 NEW = "run/moorage/new"
 """Where files wait until all of them are there; below it they lie as below /."""
@@ -59,6 +60,9 @@ def lay(place: Place, marks: Marks, authority: Authority) -> Laid:
     files = {**configs(place, marks), **_certificates(place, authority)}
     if place.is_master:
         files |= {**control_plane.files(authority.secret("encryption")), **dns.files()}
+    if place.sign_in:
+        credential = credential_of(authority)
+        files[control_plane.WEBHOOK] = access.webhook(place.sign_in, place.cluster, credential)
     for service in first + later:
         trust = "" if service.name in UNTOUCHED else authority.revision
         trust += place.api if service.name in AGENTS else ""
@@ -89,6 +93,8 @@ def digest(place: Place, marks: Marks) -> str:
     """
     first, later = services(place, marks)
     told = hashlib.sha256(place.api.encode())
+    if place.sign_in:
+        told.update(place.sign_in.url.encode() + b"\0" + place.sign_in.ca)
     for path, data in sorted(configs(place, marks).items()):
         told.update(path.encode() + b"\0" + data + b"\0")
     for service in first + later:

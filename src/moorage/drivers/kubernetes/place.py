@@ -10,6 +10,7 @@ from moorage.drivers.kubernetes.addresses import Ranges, ranges
 from moorage.drivers.kubernetes.naming import BINARIES, PORT, hostname
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import Role
+from moorage.model.sign_in import SignIn
 
 RUN = "/run/moorage"
 """In memory: gone with the node's end, and laid anew by each start."""
@@ -40,6 +41,8 @@ class Place:
     vcpus: int
     endpoint: str = ""
     """The `host:port` under which clients outside find the cluster's API; empty: nowhere."""
+    sign_in: SignIn | None = None
+    """Where a master's API server asks about tokens of Keystone's; None: it knows none."""
 
     @property
     def is_master(self) -> bool:
@@ -77,6 +80,8 @@ def place_of(
     name: str,
     version: str,
     endpoint: str = "",
+    *,
+    sign_in: SignIn | None = None,
 ) -> Place:
     """The place of a node. `addresses`: by name, of all nodes whose address is known."""
     group = group_of(cluster, name)
@@ -96,6 +101,7 @@ def place_of(
         memory_mib=group.flavor.memory_mib,
         vcpus=group.flavor.vcpus,
         endpoint=endpoint,
+        sign_in=sign_in if group.role is Role.MASTER else None,
     )
 
 

@@ -33,6 +33,7 @@ from moorage.model import plan
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeSpec, Role
 from moorage.model.plan import ENSURE_NODE, Step
+from moorage.model.sign_in import SignIn
 from moorage.planning.nodes import delete_node, node_steps
 
 RESTART, PROOF = 3, 2
@@ -46,14 +47,26 @@ EMPTY = frozenset({Standing.ABSENT, Standing.BLANK})
 """Standings of a master that has no data of etcd."""
 
 
-def reconcile(cluster: ClusterSpec, wanted: list[NodeSpec], seen: KubeObserved) -> list[Step]:
+def reconcile(
+    cluster: ClusterSpec,
+    wanted: list[NodeSpec],
+    seen: KubeObserved,
+    sign_in: SignIn | None = None,
+) -> list[Step]:
     """The whole plan; empty when every node is as it should be."""
-    return _Plan(cluster, wanted, seen).all()
+    return _Plan(cluster, wanted, seen, sign_in).all()
 
 
 class _Plan:
-    def __init__(self, cluster: ClusterSpec, wanted: list[NodeSpec], seen: KubeObserved) -> None:
+    def __init__(
+        self,
+        cluster: ClusterSpec,
+        wanted: list[NodeSpec],
+        seen: KubeObserved,
+        sign_in: SignIn | None,
+    ) -> None:
         self.cluster = cluster
+        self.sign_in = sign_in
         self.seen = seen
         self.wanted = wanted
         self.masters = [spec.name for spec in wanted if spec.role is Role.MASTER]
@@ -285,7 +298,7 @@ class _Plan:
         if {name, *self.masters} - addresses.keys():
             return ""
         told = self._version(name)
-        place = place_of(self.cluster, addresses, name, told)
+        place = place_of(self.cluster, addresses, name, told, sign_in=self.sign_in)
         return digest(place, marks(self._group(name), told))
 
     def _revision(self, name: str) -> str:

@@ -275,11 +275,15 @@ class LocalProvider:
 
     async def _publish(self, owner: str, *, coming: Place | None = None) -> None:
         """Lead the cluster's port to its first node that runs, or is `coming`, and exposes one."""
-        for place in self._places.all(owner):
-            marks, init = place.marks(), self._runc.init(place.container)
-            if marks and marks.expose and (_runs(init) or place == coming):
+        known = [(place, marks) for place in self._places.all(owner) if (marks := place.marks())]
+        masters = [
+            self._network.address(marks.slot, marks.index) for _, marks in known if marks.expose
+        ]
+        for place, marks in known:
+            runs = _runs(self._runc.init(place.container))
+            if marks.expose and (runs or place == coming):
                 address = self._network.address(marks.slot, marks.index)
-                await self._network.publish(marks.slot, address, marks.expose)
+                await self._network.publish(marks.slot, address, marks.expose, masters)
                 return
 
     async def _look(self, place: Place, *, turn: bool = False) -> ObservedNode:
