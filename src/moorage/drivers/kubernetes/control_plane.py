@@ -107,7 +107,7 @@ fi
 
 
 def apiserver(place: Place) -> Service:
-    argv = (
+    argv: tuple[str, ...] = (
         binary(APISERVER),
         f"--advertise-address={place.address}",
         "--bind-address=0.0.0.0",
@@ -149,6 +149,8 @@ def apiserver(place: Place) -> Service:
         f"--audit-log-maxbackup={AUDIT_FILES}",
         f"--audit-log-maxage={AUDIT_DAYS}",
     )
+    if not place.runs_pods:
+        argv += ("--enable-aggregator-routing=true",)  # to endpoints: no kube-proxy is here
     reads = (secret("encryption.json"), secret("audit.json"))
     return Service(APISERVER, argv, f"mkdir -p -m 0700 {LOGS}/audit", reads)
 
