@@ -206,7 +206,8 @@ def test_the_api_server_reaches_pods_that_serve_it(kubectl: Kubectl, tmp_path: P
     kubectl.run(
         "wait", "--for=condition=Available", "apiservice/v1.own.example.org", "--timeout=30s"
     )
-    assert "own.example.org/v1" in kubectl.run("get", "--raw", "/apis/own.example.org/v1")
+    raw = ("get", "--raw", "/apis/own.example.org/v1")  # it is passed on a moment later
+    kubectl.until(lambda: "own.example.org/v1" in kubectl.run(*raw, code=None), 20)
     refused = ("create", "serviceaccount", "unwanted", "--dry-run=server")
     kubectl.until(lambda: "not on my watch" in kubectl.run(*refused, code=None), 20)
     kubectl.run("delete", "validatingwebhookconfiguration/own", "apiservice/v1.own.example.org")
