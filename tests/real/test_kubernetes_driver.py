@@ -105,9 +105,8 @@ async def test_hosted_masters_replace_one_of_them_and_take_another_ca(site: Site
     after = voters(await whole(site))
     assert len(after) == 3
     assert after["web-master-1"] != before["web-master-1"]
-    for name in ("master-0", "master-1", "master-2", "worker-0"):
-        site.yard.stop(NodeRef(site.cluster.uuid, name))
-    assert voters(await whole(site)) == after
+    site.cluster = made.resized(site.cluster, masters=1)
+    assert set(voters(await whole(site))) == {"web-master-0"}
     for authority in PHASES:
         site.cluster = dataclasses.replace(site.cluster, authority=authority)
         _, steps = await site.look()
@@ -116,8 +115,6 @@ async def test_hosted_masters_replace_one_of_them_and_take_another_ca(site: Site
         shown = {each.revision for each in (*seen.kubelets.values(), *seen.apis.values())}
         assert shown == {authority.revision}
         assert set(seen.kubelets) == {"worker-0"}
-    site.cluster = made.resized(site.cluster, masters=1)
-    assert set(voters(await whole(site))) == {"web-master-0"}
 
 
 async def test_three_masters_replace_one_of_them_and_survive_two(site: Site) -> None:
