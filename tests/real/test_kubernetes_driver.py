@@ -89,6 +89,34 @@ async def test_a_cluster_outlives_a_power_cut(site: Site) -> None:
     assert voters(await whole(site)) == before
 
 
+async def test_hosted_masters_replace_one_of_them_and_take_another_ca(site: Site) -> None:
+    """Three of them, none a node of Kubernetes; every step is done twice."""
+    labels = {**site.cluster.labels, "control_plane": "hosted"}
+    site.cluster = dataclasses.replace(site.cluster, labels=labels)
+    site.cluster = made.resized(site.cluster, masters=3, workers=1)
+    site.twice = True
+    seen = await whole(site)
+    assert {each.name for each in seen.objects or ()} == {"web-worker-0"}
+    assert (seen.coe_version, bool(seen.container_version)) == ("v1.20.2", True)
+    before = voters(seen)
+    assert len(before) == 3
+    site.twice = False
+    await site.yard.provider.delete(NodeRef(site.cluster.uuid, "master-1"))
+    after = voters(await whole(site))
+    assert len(after) == 3
+    assert after["web-master-1"] != before["web-master-1"]
+    site.cluster = made.resized(site.cluster, masters=1)
+    assert set(voters(await whole(site))) == {"web-master-0"}
+    for authority in PHASES:
+        site.cluster = dataclasses.replace(site.cluster, authority=authority)
+        _, steps = await site.look()
+        assert {step.verb for step in steps} == {"trust"}
+        seen = await whole(site)
+        shown = {each.revision for each in (*seen.kubelets.values(), *seen.apis.values())}
+        assert shown == {authority.revision}
+        assert set(seen.kubelets) == {"worker-0"}
+
+
 async def test_three_masters_replace_one_of_them_and_survive_two(site: Site) -> None:
     site.cluster = made.resized(site.cluster, masters=3, workers=0)
     before = voters(await whole(site))

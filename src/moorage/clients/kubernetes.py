@@ -247,6 +247,11 @@ class ApiServer(_Server):
                 return {}
             raise
 
+    async def annotate(self, path: str, annotations: Mapping[str, str]) -> None:
+        """Give the object at that path, which must be there, these beside its others."""
+        change = {"metadata": {"annotations": annotations}}
+        await self._good("PATCH", path, change, kind=MERGE)
+
     async def put(self, path: str, value: Mapping[str, Any]) -> None:
         """Set the object at that path right, or make it. To make one that is there can be
         refused for other reasons than that it is there."""

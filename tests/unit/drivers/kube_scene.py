@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
-from moorage.drivers.kubernetes import access
+from moorage.drivers.kubernetes import access, hosting
 from moorage.drivers.kubernetes.laying import digest
 from moorage.drivers.kubernetes.naming import LAID, hostname, marks, node_specs
 from moorage.drivers.kubernetes.place import Place, group_of, place_of
@@ -31,6 +31,11 @@ def cluster(masters: int = 1, workers: int = 2, *more: GroupSpec, **fields: Any)
     return made.spec(
         AUTHORITY, masters, workers, *more, **{"coe": "kubernetes", "labels": labels, **fields}
     )
+
+
+def hosted(masters: int = 1, workers: int = 2, **fields: Any) -> ClusterSpec:
+    """One whose masters are no nodes of Kubernetes."""
+    return cluster(masters, workers, labels={"control_plane": "hosted"}, **fields)
 
 
 def plan(spec: ClusterSpec, seen: KubeObserved) -> list[Step]:
@@ -100,6 +105,23 @@ def whole(masters: int = 1, workers: int = 2, *more: GroupSpec) -> KubeObserved:
         objects=tuple(object_of(spec, name) for name in names),
         applied=access.wanted("10.254.0.10", [address(n) for n in spec.of(Role.MASTER)]),
     )
+
+
+def whole_hosted(masters: int = 1, workers: int = 2) -> KubeObserved:
+    """The same with its control plane hosted."""
+    spec, seen = hosted(masters, workers), whole(masters, workers)
+    names = spec.of(Role.MASTER)
+    return dataclasses.replace(
+        seen,
+        kubelets={n: each for n, each in seen.kubelets.items() if n not in names},
+        objects=tuple(object_of(spec, name) for name in spec.of(Role.WORKER)),
+        notes={name: noted(spec, name) for name in names},
+    )
+
+
+def noted(spec: ClusterSpec, name: str) -> str:
+    """What is noted of a hosted master that is as it should be."""
+    return hosting.note(VERSION, digest(place(name, spec), marks(group_of(spec, name), VERSION)))
 
 
 def without(seen: KubeObserved, *names: str) -> KubeObserved:

@@ -440,7 +440,17 @@ def test_the_newest_release_is_taken_where_none_is_named() -> None:
         ({"kube_tag": "../x"}, None, "is no version"),
         ({"kube_tag": "v1.22.1"}, {"kube_tag": "v1.20.2"}, "one minor version at a time, to 1.21"),
         ({"kube_tag": "v1.20.2"}, {"kube_tag": "v1.21.14"}, "not back"),
-        ({"control_plane": "elsewhere"}, None, "control_plane must be one of"),
+        ({"control_plane": "elsewhere"}, None, "control_plane must be hosted or nodes"),
+        (
+            {"control_plane": "hosted"},
+            {"kube_tag": "v1.22.1"},
+            "can't be changed from nodes to hosted: .* Create another cluster",
+        ),
+        (
+            {"control_plane": "nodes"},
+            {"kube_tag": "v1.22.1", "control_plane": "hosted"},
+            "can't be changed from hosted to nodes",
+        ),
         (
             {"flannel_network_cidr": "10.96.0.0/16"},
             {"kube_tag": "v1.22.1"},

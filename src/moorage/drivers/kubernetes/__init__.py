@@ -1,14 +1,16 @@
 """Driver `kubernetes`: upstream's own programs on every node.
 
-A master runs etcd, API server, controller-manager and scheduler; every node, masters too,
-containerd, kubelet and kube-proxy. All of them are supervised by runit within the node,
-and nothing of Moorage's own runs there. The conductor reaches API servers, kubelets and
-etcd over TLS, and enters a node only to lay files and to start what they are for.
+A master runs etcd, API server, controller-manager and scheduler; every node, masters too
+unless they are hosted, runs containerd, kubelet and kube-proxy. All of them are supervised
+by runit within the node, and nothing of Moorage's own runs there. The conductor reaches API
+servers, kubelets and etcd over TLS, and enters a node only to lay files and to start what
+they are for.
 
     naming.py         what nodes are called, and how they are marked in Kubernetes
     versions.py       what differs between releases: one table
     installed.py      which releases are here, and which labels may be asked for
     addresses.py      the ranges of services and pods
+    hosting.py        whether masters are nodes of Kubernetes, or beside it
     place.py          what a node's programs are told of their cluster
     service.py        a program under runit
     control_plane.py  etcd, API server, controller-manager, scheduler: their arguments

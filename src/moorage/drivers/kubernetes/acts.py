@@ -12,9 +12,17 @@ from typing import TypeVar
 from moorage.clients.docker_wire import plain
 from moorage.clients.kubernetes import ApiRefused, ApiServer, ApiSilent, Etcd, Way
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
-from moorage.drivers.kubernetes import access, control_plane, laying, marking, script
+from moorage.drivers.kubernetes import (
+    access,
+    control_plane,
+    hosting,
+    laying,
+    marking,
+    script,
+)
 from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
+from moorage.drivers.kubernetes.hosting import runs_pods
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, Marks, hostname, marks, version
 from moorage.drivers.kubernetes.place import Place, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact
@@ -66,6 +74,14 @@ class Acts:
     async def _trust(self, step: Step) -> None:
         await self._start(step)
         self.way.renew(self.cluster.uuid)
+        role = self._member(step.node).node.role
+        if runs_pods(self.cluster, role):
+            await self._await_kubelet(step)
+        if role is Role.MASTER:
+            await self._await_api(step.node)
+
+    async def _await_kubelet(self, step: Step) -> None:
+        """Until it shows the certificate that it has by now."""
         kubelet = self.way.kubelet(
             self.cluster.uuid, self.cluster.authority, step.node, self._address(step.node)
         )
@@ -81,8 +97,6 @@ class Acts:
                 raise RetryLater(reason)
             self.way.renew(self.cluster.uuid)
             await asyncio.sleep(LONG)
-        if self._member(step.node).node.role is Role.MASTER:
-            await self._await_api(step.node)
 
     async def _lay(
         self,
@@ -97,25 +111,28 @@ class Acts:
         files = {**laid.files, **script.extras(place)}
         if place.is_master:
             files[control_plane.INITIAL] = control_plane.initial(initial, joining=joining)
-        self._refuse(
-            name,
-            await self._run(name, purpose, etcd, laid, stdin=laying.archive(files)),
-            "could not be started",
-        )
+        done = await self._run(name, purpose, etcd, laid, place, stdin=laying.archive(files))
+        self._refuse(name, done, "could not be started")
 
     async def _join(self, name: str, version: str) -> None:
         place = self._place(name, version)
         first, later = laying.services(place, self._marks(name, version))
         laid = laying.Laid({}, first, later)
-        done = await self._run(name, script.JOIN, script.DATA, laid)
+        done = await self._run(name, script.JOIN, script.DATA, laid, place)
         self._refuse(name, done, "could not be joined")
 
     async def _run(
-        self, name: str, purpose: str, etcd: str, laid: laying.Laid, *, stdin: bytes = b""
+        self,
+        name: str,
+        purpose: str,
+        etcd: str,
+        laid: laying.Laid,
+        place: Place,
+        *,
+        stdin: bytes = b"",
     ) -> Completed:
         lists = [" ".join(each.name for each in some) for some in (laid.first, laid.later)]
-        of_master = self._member(name).node.role is Role.MASTER
-        lists.append(script.OF_MASTERS if of_master else script.OF_SEVERAL)
+        lists += [script.needs(place), script.PODS if place.runs_pods else script.NO_PODS]
         argv = ["/bin/sh", "-c", script.SCRIPT, "sh", purpose, etcd, *lists]
         return await self._member(name).host.run(argv, stdin=stdin, timeout=SCRIPT_SECONDS)
 
@@ -202,6 +219,12 @@ class Acts:
         first, *others = access.objects(resolver, masters).items()
         for path, value in [*others, first]:
             await self._ask_api(partial(ApiServer.put, path=path, value=value))
+
+    async def _note(self, name: str, told: str) -> None:
+        """Where there is no such object, the next turn makes it, and comes back to this."""
+        digest = laying.digest(self._place(name, told), self._marks(name, told))
+        noted = {hosting.annotation(name): hosting.note(told, digest)}
+        await self._ask_api(lambda api: api.annotate(f"{access.BINDINGS}/{access.MEMBERS}", noted))
 
     async def _label(self, name: str) -> None:
         """A kubelet makes its node's object; what only an admin may write there, we add."""
@@ -354,6 +377,7 @@ _ACTS: Mapping[str, Callable[[Acts, Step], Awaitable[None]]] = {
     verbs.AWAIT_API: lambda acts, s: acts._await_api(s.node),
     verbs.APPLY: lambda acts, _: acts._apply(),
     verbs.JOIN: lambda acts, s: acts._join(s.node, version(acts.cluster)),
+    verbs.NOTE: lambda acts, s: acts._note(s.node, s.detail["version"]),
     verbs.LABEL_NODE: lambda acts, s: acts._label(s.node),
     verbs.AWAIT_NODE: lambda acts, s: acts._await_node(s.node),
     verbs.DRAIN: lambda acts, s: acts._drain(s.node),

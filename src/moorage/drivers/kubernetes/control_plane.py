@@ -153,6 +153,8 @@ def apiserver(place: Place) -> Service:
         f"--audit-log-maxbackup={AUDIT_FILES}",
         f"--audit-log-maxage={AUDIT_DAYS}",
     )
+    if not place.runs_pods:
+        argv += ("--enable-aggregator-routing=true",)  # to endpoints: no kube-proxy is here
     reads: tuple[str, ...] = (secret("encryption.json"), secret("audit.json"))
     if place.sign_in:
         argv += (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moorage.drivers.kubernetes.hosting import is_hosted
 from moorage.drivers.kubernetes.seen import KubeObserved, Standing
 from moorage.model.cluster import ClusterSpec, Health, HealthStatus
 from moorage.model.node import NodeState, Role
@@ -49,6 +50,8 @@ def _reason(cluster: ClusterSpec, seen: KubeObserved, name: str, *, master: bool
             reason = "it is no master yet"
         case _ if api is not None and api.trouble:
             reason = f"its API server is {api.trouble}" if api.answers else api.trouble
+        case _ if master and is_hosted(cluster):
+            reason = ""
         case _:
             reason = _as_node(cluster, seen, name)
     return reason

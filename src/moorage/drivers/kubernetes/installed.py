@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges
+from moorage.drivers.kubernetes.hosting import CONTROL_PLANE, KINDS, kind
 from moorage.drivers.kubernetes.naming import VERSION
 from moorage.model.errors import Invalid, NotFound, Refused
 from moorage.releases import Releases, Version
 
-CONTROL_PLANE = "control_plane"
-KINDS = frozenset({"nodes"})
-"""What CONTROL_PLANE may be: on master nodes."""
 LABELS = frozenset({VERSION, CONTROL_PLANE, SERVICES, PODS})
 
 
@@ -29,9 +27,14 @@ def checked(
     asked = _found(releases, labels.get(VERSION) or had)
     if had:
         _refuse_jump(Version.parse(runs or had), asked)
-    kind = labels.get(CONTROL_PLANE, "nodes")
-    if kind not in KINDS:
-        raise _bad(f"{CONTROL_PLANE} must be one of {', '.join(sorted(KINDS))}, not {kind[:40]!r}.")
+    where = kind(labels)
+    if where not in KINDS:
+        raise _bad(f"{CONTROL_PLANE} must be {' or '.join(sorted(KINDS))}, not {where[:40]!r}.")
+    if former is not None and kind(former) != where:
+        raise _bad(
+            f"{CONTROL_PLANE} of a cluster that is there can't be changed from {kind(former)} to "
+            f"{where}: its masters would have to become other nodes. Create another cluster."
+        )
     wanted = {**labels, VERSION: str(asked)}
     ranges(wanted)
     if former is not None and ranges(former) != ranges(wanted):

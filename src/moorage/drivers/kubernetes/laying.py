@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from moorage.drivers.kubernetes import access, control_plane, dns, node_agents
 from moorage.drivers.kubernetes.naming import Marks
-from moorage.drivers.kubernetes.place import DOMAIN, SECRETS, SERVICES, Place, secret
+from moorage.drivers.kubernetes.place import (
+    DOMAIN,
+    OWN_API,
+    SECRETS,
+    SERVICES,
+    Place,
+    secret,
+)
 from moorage.drivers.kubernetes.service import Service, log_run
 from moorage.model.ports import Authority, KeyPair
 from moorage.model.sign_in import credential_of
@@ -42,8 +49,11 @@ class Laid:
 
 def services(place: Place, marks: Marks) -> tuple[tuple[Service, ...], tuple[Service, ...]]:
     """Those that run as soon as they can, and those that wait for the API."""
-    first = [node_agents.containerd()]
-    later = [node_agents.kubelet(place, marks), node_agents.proxy(place)]
+    first: list[Service] = []
+    later: list[Service] = []
+    if place.runs_pods:
+        first.append(node_agents.containerd())
+        later += [node_agents.kubelet(place, marks), node_agents.proxy(place)]
     if place.has_front:
         first.append(node_agents.front())
     if place.is_master:
@@ -73,6 +83,8 @@ def lay(place: Place, marks: Marks, authority: Authority) -> Laid:
 
 def configs(place: Place, marks: Marks) -> dict[str, bytes]:
     """The configurations that hold no secret, by path."""
+    if not place.runs_pods:
+        return {}
     files = {
         secret("containerd.toml"): node_agents.containerd_config().encode(),
         secret("kubelet.json"): node_agents.as_json(node_agents.kubelet_config(place, marks)),
@@ -103,19 +115,25 @@ def digest(place: Place, marks: Marks) -> str:
 
 
 def _certificates(place: Place, authority: Authority) -> dict[str, bytes]:
+    files = {secret("ca.crt"): authority.certificate}
+    if place.runs_pods:
+        files |= _of_agents(place, authority)
+    if place.is_master:
+        files |= _of_master(place, authority)
+    return files
+
+
+def _of_agents(place: Place, authority: Authority) -> dict[str, bytes]:
     ca = authority.certificate
     kubelet = authority.client(f"system:node:{place.hostname}", [access.NODES], lasting=True)
     proxy = authority.client("system:kube-proxy", lasting=True)
     files = {
-        secret("ca.crt"): ca,
         secret("kubelet.conf"): access.kubeconfig(place.api, ca, kubelet),
         secret("proxy.conf"): access.kubeconfig(place.api, ca, proxy),
         **_pair("kubelet", authority.server(place.hostname, [place.address])),
     }
     if place.has_front:
         files[secret("proxy.pem")] = proxy.certificate + proxy.key
-    if place.is_master:
-        files |= _of_master(place, authority)
     return files
 
 
@@ -128,11 +146,10 @@ def _of_master(place: Place, authority: Authority) -> dict[str, bytes]:
     etcd = authority.inner(control_plane.ETCD_CA)
     front = authority.inner(control_plane.FRONT_CA)
     asking = authority.client("kube-apiserver", [access.KUBELET_CLIENTS], lasting=True)
-    own = "https://127.0.0.1:6443"
     asking_names = authority.client(dns.GROUP, [dns.GROUP], lasting=True)
     return {
         **_pair("dns", asking_names),
-        secret("dns.conf"): access.kubeconfig(own, ca, asking_names),
+        secret("dns.conf"): access.kubeconfig(OWN_API, ca, asking_names),
         **_pair("apiserver", authority.server(place.hostname, names)),
         **_pair("kubelet-client", asking),
         **_pair("etcd", etcd.peer(place.hostname, ["localhost", "127.0.0.1", place.address])),
@@ -142,10 +159,10 @@ def _of_master(place: Place, authority: Authority) -> dict[str, bytes]:
         secret("front-proxy-ca.crt"): front.certificate,
         secret("service-accounts.key"): authority.signing_key("service accounts"),
         secret("controllers.conf"): access.kubeconfig(
-            own, ca, authority.client("system:kube-controller-manager", lasting=True)
+            OWN_API, ca, authority.client("system:kube-controller-manager", lasting=True)
         ),
         secret("scheduler.conf"): access.kubeconfig(
-            own, ca, authority.client("system:kube-scheduler", lasting=True)
+            OWN_API, ca, authority.client("system:kube-scheduler", lasting=True)
         ),
     }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from moorage.clients.kubernetes import ApiServer, Way
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
 from moorage.drivers.kubernetes import access, control_plane, script
 from moorage.drivers.kubernetes.health import health
+from moorage.drivers.kubernetes.hosting import is_hosted, notes, runs_pods
 from moorage.drivers.kubernetes.naming import hostname, version
 from moorage.drivers.kubernetes.seen import KubeObserved, ServerSeen
 from moorage.model.cluster import ClusterSpec
@@ -26,31 +27,33 @@ async def look(
 ) -> KubeObserved:
     """What there is, and its health. Silence is a finding; nothing is raised for it."""
     masters = [name for name in sorted(members) if members[name].node.role is Role.MASTER]
+    agents = [name for name in sorted(members) if runs_pods(cluster, members[name].node.role)]
     apis, kubelets, etcd = await asyncio.gather(
         asyncio.gather(*(_api(way, cluster, members[name]) for name in masters)),
-        asyncio.gather(*(_kubelet(way, cluster, members[name]) for name in sorted(members))),
+        asyncio.gather(*(_kubelet(way, cluster, members[name]) for name in agents)),
         asyncio.gather(*(_etcd(way, cluster, members[name]) for name in masters)),
     )
     seen = KubeObserved(
         nodes=nodes,
         apis=dict(zip(masters, apis, strict=True)),
-        kubelets=dict(zip(sorted(members), kubelets, strict=True)),
+        kubelets=dict(zip(agents, kubelets, strict=True)),
         members=next((told for told in etcd if told is not None), None),
     )
     silent = [name for name in masters if not seen.apis[name].answers]
     data = await asyncio.gather(*(_has_data(members[name]) for name in silent))
     seen = replace(seen, has_data=dict(zip(silent, data, strict=True)))
-    objects, applied, trouble = await _objects(way, cluster, seen, members)
+    told = await _told(way, cluster, seen, members)
     seen = replace(
         seen,
-        objects=objects,
-        applied=applied,
-        trouble=trouble,
+        objects=told.objects,
+        applied=told.noted.get(access.APPLIED, ""),
+        notes=notes(told.noted),
+        trouble=told.trouble,
         api_address=_api_address(cluster, nodes),
-        coe_version=_version(cluster, objects),
-        container_version=_runtime(objects),
+        coe_version=told.version or _version(cluster, told.objects),
+        container_version=_runtime(told.objects),
     )
-    return replace(seen, health=health(cluster, seen), failing=seen.useless(cluster.name))
+    return replace(seen, health=health(cluster, seen), failing=seen.useless(cluster))
 
 
 async def _api(way: Way, cluster: ClusterSpec, member: Member) -> ServerSeen:
@@ -89,10 +92,21 @@ async def _has_data(member: Member) -> bool:
     return done.returncode == 0
 
 
-async def _objects(
-    way: Way, cluster: ClusterSpec, seen: KubeObserved, members: Members
-) -> tuple[tuple[NodeObject, ...] | None, str, str]:
-    """The nodes, and what is noted of the cluster's objects; else None, and why."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an API server told: the nodes, and what is noted of the cluster; else None, and why.
+
+    `version`: its own, where no node tells it.
+    """
+
+    objects: tuple[NodeObject, ...] | None = None
+    noted: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    trouble: str = ""
+
+
+async def _told(way: Way, cluster: ClusterSpec, seen: KubeObserved, members: Members) -> _Told:
+    """By the first API server that is ready."""
     trouble = ""
     for name, api in seen.apis.items():
         if not api.answers or api.trouble:
@@ -103,11 +117,12 @@ async def _objects(
             nodes, noted = await asyncio.gather(
                 server.nodes(), server.annotations(f"{access.BINDINGS}/{access.MEMBERS}")
             )
+            runs = await server.version() if is_hosted(cluster) else ""
         except RetryLater as refusal:
             trouble = refusal.reason
         else:
-            return nodes, noted.get(access.APPLIED, ""), ""
-    return None, "", trouble or "no API server of the cluster answers"
+            return _Told(nodes, noted, runs)
+    return _Told(trouble=trouble or "no API server of the cluster answers")
 
 
 def _server(way: Way, cluster: ClusterSpec, member: Member) -> ApiServer:
@@ -124,7 +139,7 @@ def _api_address(cluster: ClusterSpec, nodes: Mapping[str, ObservedNode]) -> str
 
 
 def _version(cluster: ClusterSpec, objects: tuple[NodeObject, ...] | None) -> str | None:
-    """The release of the first master that is there."""
+    """The release of the first master that is a node; else the one that is wanted."""
     for name in cluster.of(Role.MASTER):
         for each in objects or ():
             if each.name == hostname(cluster.name, name):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from moorage.drivers.kubernetes.addresses import Ranges, ranges
+from moorage.drivers.kubernetes.hosting import runs_pods
 from moorage.drivers.kubernetes.naming import BINARIES, PORT, hostname
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import Role
@@ -20,6 +21,8 @@ LOGS = "/var/log/kubernetes"
 DOMAIN = "cluster.local"
 FRONT_PORT = 6444
 KUBELET_PORT = 10250
+OWN_API = f"https://127.0.0.1:{PORT}"
+"""Where a master's own programs find its API server."""
 CONTAINERD = "/run/containerd/containerd.sock"
 PAUSE = "moorage.local/pause:1"
 """The image of a pod's first container. Each node makes it of its own programs."""
@@ -39,6 +42,8 @@ class Place:
     ranges: Ranges
     memory_mib: int
     vcpus: int
+    runs_pods: bool = True
+    """Whether it is a node of Kubernetes; not so, where it is a hosted master."""
     endpoint: str = ""
     """The `host:port` under which clients outside find the cluster's API; empty: nowhere."""
     sign_in: SignIn | None = None
@@ -55,11 +60,13 @@ class Place:
     @property
     def has_front(self) -> bool:
         """Whether a proxy stands before several API servers."""
-        return len(self.masters) > 1
+        return self.runs_pods and len(self.masters) > 1
 
     @property
     def api(self) -> str:
         """Where the node's own programs find the API."""
+        if not self.runs_pods:
+            return OWN_API
         if self.has_front:
             return f"https://127.0.0.1:{FRONT_PORT}"
         return f"https://{next(iter(self.masters.values()))}:{PORT}"
@@ -100,6 +107,7 @@ def place_of(
         ranges=ranges(cluster.labels),
         memory_mib=group.flavor.memory_mib,
         vcpus=group.flavor.vcpus,
+        runs_pods=runs_pods(cluster, group.role),
         endpoint=endpoint,
         sign_in=sign_in if group.role is Role.MASTER else None,
     )

@@ -23,6 +23,7 @@ from moorage.clients.kubernetes_wire import NodeObject
 from moorage.drivers.kubernetes import access
 from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
+from moorage.drivers.kubernetes.hosting import note, noted_version, runs_pods
 from moorage.drivers.kubernetes.laying import digest
 from moorage.drivers.kubernetes.marking import are_marked
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, hostname, marks, node_of, version
@@ -71,7 +72,11 @@ class _Plan:
         self.wanted = wanted
         self.masters = [spec.name for spec in wanted if spec.role is Role.MASTER]
         self.up = {name: seen.standing(name, master=True) for name in self.masters}
-        self.standing = {spec.name: seen.standing(spec.name) for spec in wanted}
+        self.podless = {s.name for s in wanted if not runs_pods(cluster, s.role)}
+        """The hosted masters, whose API server is all that they are."""
+        self.standing = {
+            spec.name: seen.standing(spec.name, master=spec.name in self.podless) for spec in wanted
+        }
         self.given_up = {spec.name for spec in wanted if self._is_given_up(spec)}
         self.renewing = cluster.renewing & self.standing.keys() - self.given_up
         self.steps: dict[str, Step] = {}
@@ -85,7 +90,9 @@ class _Plan:
         self._masters()
         self._objects()
         for spec in self.wanted:
-            if spec.name not in self.given_up:
+            if spec.name in self.podless - self.given_up:
+                self._hosted(spec.name)
+            elif spec.name not in self.given_up:
                 self._agent(spec)
         for name in sorted(self.seen.nodes.keys() - self.standing.keys()):
             self._surplus(name)
@@ -239,15 +246,18 @@ class _Plan:
 
     def _version(self, name: str) -> str:
         """The release that the node has: until it is renewed, that of its own revision."""
-        node, there = self.seen.nodes.get(name), self._object(name)
+        node, there, had = self.seen.nodes.get(name), self._object(name), ""
         old = node is not None and node.revision not in {"", self._group(name).revision}
-        if old and there is not None and f"{ENSURE_NODE} {name}" not in self.steps:
-            return there.status.node_info.kubelet_version or version(self.cluster)
-        return version(self.cluster)
+        if not old or f"{ENSURE_NODE} {name}" in self.steps:
+            return version(self.cluster)
+        if name in self.podless:
+            had = noted_version(self.seen.notes.get(name, ""))
+        elif there is not None:
+            had = there.status.node_info.kubelet_version
+        return had or version(self.cluster)
 
-    def _agent(self, spec: NodeSpec) -> None:
-        name, there = spec.name, self._object(spec.name)
-        etcd = "data" if spec.role is Role.MASTER else ""
+    def _programs(self, name: str, etcd: str, *, otherwise: bool) -> bool:
+        """Start what the node lacks, or has `otherwise` than it should; whether it was down."""
         down = self.standing[name] is not Standing.UP or name in self.renewing
         if down:
             self._start(name, etcd=etcd)
@@ -255,8 +265,26 @@ class _Plan:
             self._trust(name, etcd)
         elif self._is_to_restart(name):
             self._start(name, etcd=etcd, restart=True)
-        elif there is not None and self._is_laid_otherwise(name, there):
+        elif otherwise:
             self._start(name, etcd=etcd)
+        return down
+
+    def _hosted(self, name: str) -> None:
+        """A master that is no node of Kubernetes: its programs, and what is noted of them."""
+        told, laid = self._version(name), self._laid(name)
+        wanted = note(told, laid) if laid else self.seen.notes.get(name, "")
+        known = self.seen.objects is not None
+        self._programs(name, "data", otherwise=known and wanted != self.seen.notes.get(name, ""))
+        if f"{verbs.START_NODE} {name}" in self.steps:
+            after = self._started(name) | self.gate | {f"{verbs.AWAIT_API} {name}"}
+            joined = self._add(verbs.JOIN, name, after)
+            self._add(verbs.NOTE, name, {joined, verbs.APPLY}, version=told)
+
+    def _agent(self, spec: NodeSpec) -> None:
+        name, there = spec.name, self._object(spec.name)
+        etcd = "data" if spec.role is Role.MASTER else ""
+        otherwise = there is not None and self._is_laid_otherwise(name, there)
+        down = self._programs(name, etcd, otherwise=otherwise)
         touched = f"{verbs.START_NODE} {name}" in self.steps
         after = self._started(name) | self.gate | {f"{verbs.AWAIT_API} {name}"}
         if touched and self.standing[name] is Standing.ABSENT and there is not None:

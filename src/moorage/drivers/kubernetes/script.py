@@ -37,15 +37,18 @@ START, RESTART, JOIN = "start", "restart", "join"
 START: what can run before the API answers, runs; of the rest, what runs already is brought
 up to date. RESTART: the same, and all that ran is ended first. JOIN: the rest runs too.
 """
+PODS, NO_PODS = "pods", "no-pods"
+"""Whether pods run in the node, its last argument: the kernel and the network are made so."""
 WAIT, DATA, FOUND, FRESH, ALONE = "wait", "data", "found", "fresh", "alone"
 """Whether a master's etcd and API server run, its second argument: not yet; if it has data;
 with or without; as a member that was just added, whatever it had before; with data, as the only
 member of its cluster."""
 
-OF_MASTERS = "etcd dnsmasq curl bash haproxy"
-"""What a master needs of Debian's programs beside what every node does."""
-OF_SEVERAL = "haproxy"
-"""What any node needs where there may be several masters."""
+OF_ALL = "runsvdir sv svlogd ip"
+"""What every node needs of Debian's programs."""
+OF_PODS = "containerd ctr runc conntrack iptables-restore haproxy"
+"""... one that runs pods: it may have to find several masters."""
+OF_MASTERS = "etcd dnsmasq curl bash"
 
 ROUTES, NAT = secret("routes"), secret("nat")
 PAUSE_SCRIPT = f"{RUN}/pause"
@@ -64,11 +67,14 @@ SCRIPT = f"""set -eu
 umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 cd /
-purpose=$1 etcd=$2 first=$3 later=$4
-for program in containerd ctr runc runsvdir sv svlogd conntrack iptables-restore ip $5; do
+purpose=$1 etcd=$2 first=$3 later=$4 pods=$6
+for program in $5; do
   command -v $program >/dev/null || {{ echo "$program is not installed" >&2; exit 1; }}
 done
-[ -x /usr/lib/cni/bridge ] || {{ echo "containernetworking-plugins is not installed" >&2; exit 1; }}
+[ "$pods" = {NO_PODS} ] || [ -x /usr/lib/cni/bridge ] || {{
+  echo "containernetworking-plugins is not installed" >&2
+  exit 1
+}}
 ours() {{  # processes of that name in this node, and not those that run in containers
   for process in /proc/[0-9]*; do
     {{ read -r name < "$process/comm"; }} 2>/dev/null || continue
@@ -82,11 +88,16 @@ ending() {{ [ "$1" = {APISERVER} ] && echo kill || echo term; }}
 runs() {{ case $(sv status {SERVICES}/"$1" 2>/dev/null) in run:*) ;; *) return 1 ;; esac; }}
 
 if [ "$purpose" != {JOIN} ]; then
-  mkdir -p {SECRETS} {SERVICES} {LOGS} /etc/cni/net.d
+  mkdir -p {SECRETS} {SERVICES} {LOGS}
   rm -rf /{NEW}
   tar -xpf - -C /
-  mv -f /{NEW}{RUN}/pause {PAUSE_SCRIPT}
   mv -f /{NEW}{SECRETS}/* {SECRETS}/
+  ip -batch {ROUTES}
+fi
+
+if [ "$purpose" != {JOIN} ] && [ "$pods" = {PODS} ]; then
+  mkdir -p /etc/cni/net.d
+  mv -f /{NEW}{RUN}/pause {PAUSE_SCRIPT}
   mv -f /{NEW}/etc/cni/net.d/* /etc/cni/net.d/
 
   # The kernel, as the kubelet wants it. Where all ids are the machine's own, nothing is hidden.
@@ -117,11 +128,12 @@ if [ "$purpose" != {JOIN} ]; then
   # The network of pods
   echo 1 > /proc/sys/net/ipv4/ip_forward
   {{ echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; }} 2>/dev/null || :
-  ip -batch {ROUTES}
   iptables-restore -w --noflush {NAT}
   iptables -w -t nat -C POSTROUTING -j MOORAGE 2>/dev/null ||
     iptables -w -t nat -A POSTROUTING -j MOORAGE
+fi
 
+if [ "$purpose" != {JOIN} ]; then
   changed=
   for each in $first $later; do
     mkdir -p {SERVICES}/$each/log
@@ -208,11 +220,16 @@ ask images label {PAUSE} io.cri-containerd.pinned=pinned
 
 def extras(place: Place) -> dict[str, bytes]:
     """What the script itself reads, by path."""
-    return {
-        ROUTES: routes(place).encode(),
-        NAT: nat(place).encode(),
-        PAUSE_SCRIPT: PAUSE_IMAGE.encode(),
-    }
+    files = {ROUTES: routes(place).encode()}
+    if place.runs_pods:
+        files |= {NAT: nat(place).encode(), PAUSE_SCRIPT: PAUSE_IMAGE.encode()}
+    return files
+
+
+def needs(place: Place) -> str:
+    """The programs that must be there already, for the script to say which one is not."""
+    of_master = OF_MASTERS if place.is_master else ""
+    return " ".join(filter(None, (OF_ALL, OF_PODS if place.runs_pods else "", of_master)))
 
 
 def routes(place: Place) -> str:

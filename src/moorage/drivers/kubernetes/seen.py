@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
+from moorage.drivers.kubernetes.hosting import runs_pods
 from moorage.drivers.kubernetes.naming import hostname, node_of
-from moorage.model.node import NodeState
+from moorage.model.cluster import ClusterSpec
+from moorage.model.node import NodeState, ObservedNode
 from moorage.model.ports import Observed
 
 
@@ -39,12 +41,12 @@ class ServerSeen:
 
 @dataclass(frozen=True, slots=True)
 class KubeObserved(Observed):
-    """`apis`, `kubelets`: by name, of the nodes that run.
+    """`apis`, `kubelets`: by name, of the nodes that run; a hosted master has no kubelet.
 
     `has_data`: of masters whose API server is silent, whether etcd has data there.
     `members`: etcd's; None where none of them told. `objects`: the nodes as Kubernetes has
-    them; None where no API server told. `applied`: what is noted of the cluster's objects.
-    `trouble`: why there is no answer.
+    them; None where no API server told. `applied`: what is noted of the cluster's objects;
+    `notes`: and of its hosted masters, by name. `trouble`: why there is no answer.
     """
 
     apis: Mapping[str, ServerSeen] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class KubeObserved(Observed):
     members: tuple[EtcdMember, ...] | None = None
     objects: tuple[NodeObject, ...] | None = None
     applied: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""
 
     def standing(self, name: str, *, master: bool = False) -> Standing:
@@ -100,19 +103,23 @@ class KubeObserved(Observed):
             if (name := node_of(cluster, each.name)) is not None and name not in known
         ]
 
-    def useless(self, cluster: str) -> frozenset[str]:
+    def useless(self, cluster: ClusterSpec) -> frozenset[str]:
         """The running nodes that are no use to their cluster, and may have to be replaced."""
         return frozenset(
             name
             for name, node in self.nodes.items()
             if node.state is NodeState.RUNNING
             and not node.reason
-            and self._is_useless(cluster, name)
+            and self._is_useless(cluster, node)
         )
 
-    def _is_useless(self, cluster: str, name: str) -> bool:
-        kubelet, api = self.kubelets.get(name), self.apis.get(name)
-        if (api is not None and not api.answers) or kubelet is None or not kubelet.answers:
+    def _is_useless(self, cluster: ClusterSpec, node: ObservedNode) -> bool:
+        kubelet, api = self.kubelets.get(node.name), self.apis.get(node.name)
+        if api is not None and not api.answers:
             return True
-        there = self.object(cluster, name)
+        if not runs_pods(cluster, node.role):
+            return False
+        if kubelet is None or not kubelet.answers:
+            return True
+        there = self.object(cluster.name, node.name)
         return self.objects is not None and (there is None or not there.is_ready)

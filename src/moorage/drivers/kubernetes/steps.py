@@ -24,7 +24,12 @@ AWAIT_API = "await-api"
 APPLY = "apply-objects"
 """What every cluster has is there: who may do what."""
 JOIN = "join"
-"""The node's kubelet and kube-proxy run; a master's controllers and scheduler too."""
+"""The node's kubelet and kube-proxy run; a master's controllers and scheduler too.
+
+Of a hosted master's programs, these last alone."""
+NOTE = "note-start"
+"""What the hosted master's programs were started with (of release `version`) is noted in the
+cluster."""
 LABEL_NODE = "label-node"
 """The node is there in Kubernetes, with the labels and taints of its group."""
 AWAIT_NODE = "await-node"
