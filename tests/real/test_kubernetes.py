@@ -14,10 +14,9 @@ from moorage.model.node import NodeRef
 from moorage.providers.local.runtime import Runc
 from tests.real.clients import Shell
 from tests.real.install import Install, Tenant
-from tests.real.kubernetes import Kubectl, built, deployment, load, pod, service
+from tests.real.kubernetes import SERVE, Kubectl, built, deployment, kubectl_of, load, pod, service
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
-SERVE = ("/bin/sh", "-c", "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 8080 -h /w")
 WORKERS = ("worker-0", "worker-1")
 
 
@@ -42,18 +41,12 @@ def uuid(tenant: Tenant) -> str:
     return uuid
 
 
-def kubectl_of(shell: Shell, directory: Path) -> Kubectl:
-    """By `openstack coe cluster config`."""
-    shell.coe("cluster", "config", "web", "--dir", str(directory), "--force")
-    return Kubectl(built() / "kubectl", directory / "config")
-
-
 @pytest.fixture(scope="module")
 def kubectl(
     install: Install, shell: Shell, uuid: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
     asyncio.run(load(Runc(install_id(install.state)), uuid, "master-0", *WORKERS))
-    return kubectl_of(shell, tmp_path_factory.mktemp("config"))
+    return kubectl_of(shell, "web", tmp_path_factory.mktemp("config"))
 
 
 def test_the_cluster_is_as_the_api_says(tenant: Tenant, uuid: str, kubectl: Kubectl) -> None:
@@ -153,7 +146,8 @@ def test_roles_decide_what_a_certificate_may_do(
     install: Install, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     (tmp_path / "reader").mkdir()
-    reader = kubectl_of(Shell(install.tenant("red", role="reader"), tmp_path / "reader"), tmp_path)
+    shell = Shell(install.tenant("red", role="reader"), tmp_path / "reader")
+    reader = kubectl_of(shell, "web", tmp_path)
     assert "user" in reader.run("get", "pods")
     assert "forbidden" in reader.run("delete", "pod", "user", code=1)
     assert "forbidden" in reader.run("get", "secrets", code=1)
