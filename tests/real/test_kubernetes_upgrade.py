@@ -211,6 +211,38 @@ def test_to_a_patch_release_and_killed_meanwhile(
     assert_whole(shell, uuid, kubectl, PATCH)
 
 
+@pytest.mark.slow
+def test_three_masters_one_after_the_other(install: Install, shell: Shell, tmp_path: Path) -> None:
+    """Two of them are there at any time, and know what was written before and meanwhile."""
+    tenant = shell.tenant
+    uuid = tenant.create("three", template=RELEASE, workers=0, masters=3)
+    tenant.until_complete(uuid, 240)
+    masters = [f"master-{number}" for number in range(3)]
+    kubectl = kubectl_of(shell, "three", tmp_path)
+    kubectl.run("create", "configmap", "before", "--from-literal=word=kept")
+    shell.coe("cluster", "upgrade", "three", MINOR)
+    away: set[frozenset[str]] = set()
+    deadline = time.monotonic() + 2 * SECONDS
+    while not is_upgraded(tenant.cluster(uuid)):
+        away.add(frozenset(name for name in masters if not is_serving(install, uuid, name)))
+        assert time.monotonic() < deadline, tenant.cluster(uuid)
+    assert {len(some) for some in away} <= {0, 1}, away
+    assert frozenset().union(*away) == set(masters)
+    assert set(versions(kubectl).values()) == {MINOR}
+    assert kubectl.get("configmap", "before")["data"] == {"word": "kept"}
+    tenant.ask("DELETE", f"/clusters/{uuid}")
+    tenant.until_gone(uuid)
+
+
+def is_serving(install: Install, uuid: str, node: str) -> bool:
+    """Whether the master's own API server answers, though it lets nobody in."""
+    root = f"/run/moorage/{install_id(install.state)}"
+    ask = ["curl", "-sk", "-m", "2", "https://127.0.0.1:6443/version"]
+    argv = ["runc", "--root", root, "exec", f"{uuid}.{node}", *ask]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    return b"Unauthorized" in done.stdout
+
+
 def is_away(kubectl: Kubectl) -> bool:
     return not kubectl.run("get", "--raw", "/version", code=None).startswith("{")
 
