@@ -86,7 +86,8 @@ packages:
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-# Clients that we didn't write, each from its package in an environment of its own.
+# Clients that we didn't write, each from its package in an environment of its own. Those of
+# Kubernetes are large, and made where its tests run.
 CLIENTS := clients old-client sdk
 
 clients: $(CLIENTS:%=.venv-%/.installed) ## OpenStack's own clients, in .venv-clients and others
