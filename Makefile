@@ -51,15 +51,16 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 	@echo "==> tests on real engines, one after the other"; \
 	    $(BIN)/pytest -m "real and not slow and not kubernetes" --durations=10
 
-test-kubernetes: install clients ## Clusters of real Kubernetes, built first where it is not there (as root)
+test-kubernetes: install clients .venv-kubernetes/.installed ## Clusters of real Kubernetes, built first where it is not there (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-kubernetes"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@scripts/kubernetes >/dev/null
 	@echo "==> the tests on real Kubernetes"; \
 	    $(BIN)/pytest -m "kubernetes and not slow" --durations=10
 
-test-slow: install clients ## The tests that take many minutes: kills and power cuts without end (as root)
+test-slow: install clients .venv-kubernetes/.installed ## The tests that take many minutes: kills and power cuts without end (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-slow"; exit 1; }
+	@scripts/kubernetes >/dev/null
 	@echo "==> the slow tests"; $(BIN)/pytest -m slow --durations=10
 
 bench: install ## Speed and memory against plain scripts, as a table (docs/performance.md)
@@ -86,7 +87,8 @@ packages:
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-# Clients that we didn't write, each from its package in an environment of its own.
+# Clients that we didn't write, each from its package in an environment of its own. Those of
+# Kubernetes are large, and made where its tests run.
 CLIENTS := clients old-client sdk
 
 clients: $(CLIENTS:%=.venv-%/.installed) ## OpenStack's own clients, in .venv-clients and others
@@ -104,7 +106,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
     --custom-compile-command "make lock"
 lock: install ## Pin the newest versions of what pyproject.toml and requirements-*.in name
 	@$(COMPILE) --upgrade --extra dev pyproject.toml -o requirements.lock
-	@for name in $(CLIENTS) plot; do \
+	@for name in $(CLIENTS) kubernetes plot; do \
 	    $(COMPILE) --upgrade requirements-$$name.in -o requirements-$$name.lock; done
 
 clean: ## Remove the virtual environments and the caches (clusters stay: make demo-down)

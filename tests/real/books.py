@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import create_engine, text
 
 from moorage.clients import nft
-from moorage.clients.docker import PORT
 from moorage.install import install_id
 from moorage.model.cluster import Cluster
 from moorage.model.node import NodeRef
@@ -161,6 +160,7 @@ def _rules(install: Install, marks: dict[NodeRef, Marks | None]) -> Iterator[str
         for m in marks.values()
         if m and m.expose
     }
+    leading = {(Segment.of(pool, m.slot).port, m.expose) for m in marks.values() if m and m.expose}
     if not segments:
         if listed is not None:
             yield f"the table {rules.table(name)} is left"
@@ -170,7 +170,7 @@ def _rules(install: Install, marks: dict[NodeRef, Marks | None]) -> Iterator[str
         "same": {(s.bridge, s.bridge) for s in segments},
         "sources": {(s.bridge, str(s.network.network_address)) for s in segments},
         "nets": {str(s.network.network_address) for s in segments},
-        "ports": {(port, PORT) for port, _ in exposed},
+        "ports": leading,
         "masters": {
             (Segment.of(pool, m.slot).bridge, str(Segment.of(pool, m.slot).address(m.index)))
             for m in marks.values()

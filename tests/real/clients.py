@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
+import tarfile
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 OPENSTACK = ROOT / ".venv-clients" / "bin" / "openstack"
 MAGNUM = ROOT / ".venv-old-client" / "bin" / "magnum"
 SDK = ROOT / ".venv-sdk" / "bin" / "python"
+KUBERNETES = ROOT / ".venv-kubernetes"
+NEWEST_KUBECTL = KUBERNETES / "bin" / "kubectl"
 SECONDS = 120
 
 
@@ -89,6 +94,35 @@ class Shell:
         )
         assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout + (done.stderr if program == OPENSTACK else "")
+
+
+def of_1_20(directory: Path) -> Path:
+    """The directory, with `kubectl` 1.20.0 and `helm` in it, as upstream built them.
+
+    They come in a package of AWS's, two archives deep.
+    """
+    (packed,) = KUBERNETES.glob("lib/python*/site-packages/aws_cdk/asset_kubectl_v20/_jsii/*.tgz")
+    with tarfile.open(packed) as outer:
+        layer = outer.extractfile("package/lib/layer.zip")
+        assert layer is not None
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+            for name in ("kubectl", "helm"):
+                (directory / name).write_bytes(inner.read(f"{name}/{name}"))
+                (directory / name).chmod(0o755)
+    return directory
+
+
+def python_kubernetes(script: str, *words: str) -> Any:
+    """A script for Kubernetes' library for Python, which prints JSON."""
+    done = subprocess.run(
+        [KUBERNETES / "bin" / "python", "-c", script, *words],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def cell(table: str, name: str) -> str:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ import pytest_asyncio
 
 pytest.register_assert_rewrite("tests.real.crash")
 
+from moorage import failpoints  # noqa: E402
 from moorage.drivers.swarm import SwarmDriver  # noqa: E402
+from moorage.identity.home import SERVICE_USER, KeystoneHome  # noqa: E402
 from moorage.model.cluster import ClusterSpec  # noqa: E402
 from tests.contract.cases import Yard, local  # noqa: E402
 from tests.contract.test_drivers import Site, wanted  # noqa: E402
+from tests.real.crash import Crash  # noqa: E402
 from tests.real.install import Install  # noqa: E402
 from tests.real.machine import difference, snapshot  # noqa: E402
 
@@ -48,6 +52,41 @@ def fresh_install() -> Iterator[Install]:
             yield made
         finally:
             made.purge()
+        assert difference(before, snapshot(directory)) == {}
+
+
+@pytest.fixture(scope="module")
+def crash() -> Iterator[Crash]:
+    """A Moorage with failpoints, and a Keystone that isn't killed with it."""
+    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/var/tmp") as directory:
+        home = Path(directory)
+        home.chmod(0o711)
+        before = snapshot(directory)
+        other = Install(home / "keystone")
+        points = home / "failpoints"
+        points.mkdir()
+        install = Install(home / "state", keystone_port=other.keystone_port)
+        made = None
+        try:
+            other.up()
+            install.keystone = f"http://127.0.0.1:{other.keystone_port}/v3"
+            password = KeystoneHome(other.state).password(SERVICE_USER)
+            install.variables |= {
+                "MOORAGE_KEYSTONE_PASSWORD": password,
+                "MOORAGE_FAKES": "1",
+                "MOORAGE_HEAL_REPLACEMENTS": "100",  # a worker is lost again and again
+                failpoints.VARIABLE: str(points),
+            }
+            tenant = replace(other.tenant("red"), install=install)
+            admin = replace(other.admin(), install=install)
+            made = Crash(install, tenant, admin, points)
+            made.start()
+            yield made
+        finally:
+            if made:
+                made.close()
+            install.purge()
+            other.purge()
         assert difference(before, snapshot(directory)) == {}
 
 

@@ -26,7 +26,7 @@ from moorage.model.quota import Resource
 from tests.real.books import contradictions, imbalance, known, unsound
 from tests.real.install import Answer, Install, Tenant
 
-PATIENCE = 90.0
+PATIENCE = 120.0
 LOOK_EVERY = 0.05
 GONE = (OSError, urllib.error.URLError)
 """What a client sees of a server that dies on it."""
@@ -248,3 +248,48 @@ class Crash:
         )
         assert done.returncode == 0, (argv, done.stderr)
         return done.stdout.strip()
+
+
+def there(crash: Crash, name: str) -> Any:
+    return crash.got(crash.tenant, f"/clusters/{name}")
+
+
+def ask(
+    crash: Crash, method: str, path: str, body: Any = None, done: Callable[[], bool] | None = None
+) -> None:
+    """A request of the tenant's that is accepted, whether the server dies of it or not."""
+    answer = crash.ask(crash.tenant, method, path, body, done=done)
+    assert answer is None or answer.status in (202, 204), answer
+
+
+def last_event(crash: Crash, uuid: str) -> int:
+    while True:
+        with contextlib.suppress(*GONE):
+            return crash.last_event(uuid)
+        crash.revive()
+
+
+Operation = Callable[[Crash], None]
+
+
+@dataclass(frozen=True)
+class Killed:
+    operation: Operation
+    at: str
+    """The acts before and after each of which it is killed."""
+    slow: bool = False
+
+
+def kill_at_each(crash: Crash, killed: Killed, when: str) -> None:
+    """The operation, begun as often as it takes to be killed at all of its acts: `before` or
+    `after`."""
+    left = [f"{when} {act}" for act in killed.at.split()]
+    while left:
+        crash.plan(left)
+        try:
+            killed.operation(crash)
+        finally:
+            crash.disarm()
+        crash.check()
+        assert crash.struck, f"{left[0]} is never reached"
+        left = [point for point in left if point not in crash.struck]

@@ -15,9 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from moorage.providers.local.runtime import Runc
-from tests.real.clients import ROOT
+from moorage.releases.binary import NEEDED
+from tests.real.clients import ROOT, Shell
 
+RELEASE = "v1.20.2"
+"""What is built."""
 IMAGE = "moorage.test/busybox:1"
+SERVE = ("/bin/sh", "-c", "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 8080 -h /w")
+"""A pod's command: it says its name on port 8080."""
 SECONDS = 60.0
 
 
@@ -26,6 +31,23 @@ def built() -> Path:
     """The directory of what `make kubernetes` builds, once a machine, in minutes."""
     done = subprocess.run([ROOT / "scripts/kubernetes"], stdout=subprocess.PIPE, check=True)
     return Path(done.stdout.decode().split()[-1])
+
+
+def renamed(version: str, directory: Path) -> Path:
+    """The release that is built, with programs that say they are of another `version`.
+
+    Nothing else of them differs: what is tried with it is how a cluster goes from one release
+    to another, and not what the other one changes.
+    """
+    assert len(version) == len(RELEASE)
+    made = directory / version
+    made.mkdir(parents=True)
+    for name in NEEDED:
+        program = (built() / name).read_bytes()
+        assert RELEASE.encode() in program
+        (made / name).write_bytes(program.replace(RELEASE.encode(), version.encode()))
+        (made / name).chmod(0o755)
+    return made
 
 
 def image() -> bytes:
@@ -61,6 +83,12 @@ def _tar(files: dict[str, bytes], links: tuple[str, ...] = ()) -> bytes:
 
 def _sum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def kubectl_of(shell: Shell, cluster: str, directory: Path, program: Path | None = None) -> Kubectl:
+    """With what `openstack coe cluster config` writes into the directory."""
+    shell.coe("cluster", "config", cluster, "--dir", str(directory), "--force")
+    return Kubectl(program or built() / "kubectl", directory / "config")
 
 
 async def load(runc: Runc, owner: str, *nodes: str) -> None:

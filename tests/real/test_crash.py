@@ -11,68 +11,24 @@ therefore slow.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moorage import failpoints
 from moorage.app import lose_node
-from moorage.identity.home import SERVICE_USER, KeystoneHome
 from moorage.install import install_id
 from moorage.model.node import NodeRef
 from moorage.networks.layout import FIRST_PORT
 from moorage.providers.local.runtime import Runc
 from tests.real.books import known
-from tests.real.crash import GONE, Crash
-from tests.real.install import Install
-from tests.real.machine import difference, snapshot
+from tests.real.crash import Crash, Killed, ask, kill_at_each, last_event, there
 from tests.unit.trust.requests import request
 
 pytestmark = pytest.mark.real
 CLUSTER = "crash"
-
-
-@pytest.fixture(scope="module")
-def crash() -> Iterator[Crash]:
-    """A Moorage with failpoints, and a Keystone that isn't killed with it."""
-    with tempfile.TemporaryDirectory(prefix="moorage-test-", dir="/var/tmp") as directory:
-        home = Path(directory)
-        home.chmod(0o711)
-        before = snapshot(directory)
-        other = Install(home / "keystone")
-        points = home / "failpoints"
-        points.mkdir()
-        install = Install(home / "state", keystone_port=other.keystone_port)
-        made = None
-        try:
-            other.up()
-            install.keystone = f"http://127.0.0.1:{other.keystone_port}/v3"
-            password = KeystoneHome(other.state).password(SERVICE_USER)
-            install.variables |= {
-                "MOORAGE_KEYSTONE_PASSWORD": password,
-                "MOORAGE_FAKES": "1",
-                "MOORAGE_HEAL_REPLACEMENTS": "100",  # a worker is lost again and again
-                failpoints.VARIABLE: str(points),
-            }
-            tenant = replace(other.tenant("red"), install=install)
-            admin = replace(other.admin(), install=install)
-            made = Crash(install, tenant, admin, points)
-            made.start()
-            yield made
-        finally:
-            if made:
-                made.close()
-            install.purge()
-            other.purge()
-        assert difference(before, snapshot(directory)) == {}
 
 
 def template(crash: Crash, name: str, coe: str = "swarm") -> str:
@@ -101,18 +57,6 @@ def create(crash: Crash) -> None:
     crash.strike()
     ask(crash, "POST", "/clusters", wanted, lambda: there(crash, CLUSTER) is not None)
     crash.complete(crash.got(crash.tenant, f"/clusters/{CLUSTER}")["uuid"])
-
-
-def there(crash: Crash, name: str) -> Any:
-    return crash.got(crash.tenant, f"/clusters/{name}")
-
-
-def ask(
-    crash: Crash, method: str, path: str, body: Any = None, done: Callable[[], bool] | None = None
-) -> None:
-    """A request of the tenant's that is accepted, whether the server dies of it or not."""
-    answer = crash.ask(crash.tenant, method, path, body, done=done)
-    assert answer is None or answer.status in (202, 204), answer
 
 
 def delete_now(crash: Crash) -> None:
@@ -192,13 +136,6 @@ def heal(crash: Crash) -> None:
     since = last_event(crash, uuid)
     asyncio.run(lose_node(crash.install.settings, NodeRef(uuid, "worker-0")))
     crash.complete(uuid, since)
-
-
-def last_event(crash: Crash, uuid: str) -> int:
-    while True:
-        with contextlib.suppress(*GONE):
-            return crash.last_event(uuid)
-        crash.revive()
 
 
 def rotate(crash: Crash) -> None:
@@ -328,17 +265,6 @@ def administer(crash: Crash) -> None:
     change("DELETE", path, None, path, lambda seen: seen is None)
 
 
-Operation = Callable[[Crash], None]
-
-
-@dataclass(frozen=True)
-class Killed:
-    operation: Operation
-    at: str
-    """The acts before and after each of which it is killed."""
-    slow: bool = False
-
-
 OPERATIONS = (
     Killed(
         administer,
@@ -382,16 +308,7 @@ OPERATIONS = (
 )
 @pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_killed_at_each_act(crash: Crash, killed: Killed, when: str) -> None:
-    left = [f"{when} {act}" for act in killed.at.split()]
-    while left:
-        crash.plan(left)
-        try:
-            killed.operation(crash)
-        finally:
-            crash.disarm()
-        crash.check()
-        assert crash.struck, f"{left[0]} is never reached"
-        left = [point for point in left if point not in crash.struck]
+    kill_at_each(crash, killed, when)
 
 
 AT_ITS_OWN_TIME = {"heartbeats.beat", "claims.recall", "claims.renew", "claims.hasten"}

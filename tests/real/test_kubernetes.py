@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.x509.oid import NameOID
 
 from moorage.app import lose_node
 from moorage.install import install_id
 from moorage.model.node import NodeRef
 from moorage.providers.local.runtime import Runc
 from tests.real.clients import Shell
+from tests.real.conftest import fresh_install
 from tests.real.install import Install, Tenant
-from tests.real.kubernetes import Kubectl, built, deployment, load, pod, service
+from tests.real.kubernetes import SERVE, Kubectl, built, deployment, kubectl_of, load, pod, service
+from tests.real.power import cut
+from tests.unit.trust.requests import request
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
-SERVE = ("/bin/sh", "-c", "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 8080 -h /w")
 WORKERS = ("worker-0", "worker-1")
+HEAL_SECONDS = 600
+"""Longer than any of these tests waits: nothing here is seen by the timer."""
+
+
+@pytest.fixture(scope="module")
+def install() -> Iterator[Install]:
+    with fresh_install() as made:
+        made.variables["MOORAGE_HEAL_SECONDS"] = str(HEAL_SECONDS)
+        made.up()
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +58,12 @@ def uuid(tenant: Tenant) -> str:
     return uuid
 
 
-def kubectl_of(shell: Shell, directory: Path) -> Kubectl:
-    """By `openstack coe cluster config`."""
-    shell.coe("cluster", "config", "web", "--dir", str(directory), "--force")
-    return Kubectl(built() / "kubectl", directory / "config")
-
-
 @pytest.fixture(scope="module")
 def kubectl(
     install: Install, shell: Shell, uuid: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
     asyncio.run(load(Runc(install_id(install.state)), uuid, "master-0", *WORKERS))
-    return kubectl_of(shell, tmp_path_factory.mktemp("config"))
+    return kubectl_of(shell, "web", tmp_path_factory.mktemp("config"))
 
 
 def test_the_cluster_is_as_the_api_says(tenant: Tenant, uuid: str, kubectl: Kubectl) -> None:
@@ -153,11 +163,84 @@ def test_roles_decide_what_a_certificate_may_do(
     install: Install, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     (tmp_path / "reader").mkdir()
-    reader = kubectl_of(Shell(install.tenant("red", role="reader"), tmp_path / "reader"), tmp_path)
+    shell = Shell(install.tenant("red", role="reader"), tmp_path / "reader")
+    reader = kubectl_of(shell, "web", tmp_path)
     assert "user" in reader.run("get", "pods")
     assert "forbidden" in reader.run("delete", "pod", "user", code=1)
     assert "forbidden" in reader.run("get", "secrets", code=1)
     assert "yes" in kubectl.run("auth", "can-i", "*", "*", "--all-namespaces")
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ({"kube_tag": "v1.19.9"}, "no release v1.19.9 of Kubernetes here; there is v1.20.2"),
+        ({"kube_tag": "newest"}, "is no version: write it as v1.20.2"),
+        ({"kube_tag": "v1.20.2/../../x"}, "is no version"),
+        ({"control_plane": "elsewhere"}, "control_plane must be one of"),
+        ({"service_cluster_ip_range": "10.100.4.0/22"}, "overlap: choose others"),
+        ({"flannel_network_cidr": "10.128.0.0/16"}, "overlap: choose others"),
+        ({"flannel_network_cidr": "8.0.0.0/8"}, "must be a private network"),
+        ({"service_cluster_ip_range": "10.254.0.0/16; reboot"}, "must be an IPv4 network"),
+    ],
+)
+def test_labels_that_can_t_be(
+    tenant: Tenant, uuid: str, labels: dict[str, str], reason: str
+) -> None:
+    body = {"name": "bad", "cluster_template_id": "k8s", "labels": labels}
+    answer = tenant.ask("POST", "/clusters", body)
+    assert answer.status == 400, answer
+    assert reason in answer.body["errors"][0]["detail"]
+    assert tenant.ask("GET", "/clusters/bad").status == 404
+
+
+def test_labels_of_a_cluster_that_is_there_stay(tenant: Tenant, uuid: str) -> None:
+    patch = [{"op": "add", "path": "/labels/kube_tag", "value": "v1.20.2"}]
+    before = tenant.cluster(uuid)
+    assert tenant.ask("PATCH", f"/clusters/{uuid}", patch).status == 400
+    assert tenant.cluster(uuid) == before
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        ((NameOID.COMMON_NAME, "system:node:web-worker-0"),),
+        ((NameOID.COMMON_NAME, "me"), (NameOID.ORGANIZATION_NAME, "system:nodes")),
+        ((NameOID.COMMON_NAME, "system:kube-controller-manager"),),
+    ],
+    ids=["a node", "of the nodes", "a program"],
+)
+def test_certificates_of_kubernetes_own_are_not_to_be_had(
+    tenant: Tenant, uuid: str, subject: Any
+) -> None:
+    body = {"cluster_uuid": uuid, "csr": request(subject=subject).decode()}
+    answer = tenant.ask("POST", "/certificates", body)
+    assert answer.status == 400, answer
+    assert "system:" in answer.body["errors"][0]["detail"]
+
+
+def test_trouble_is_heard(install: Install, tenant: Tenant, uuid: str, kubectl: Kubectl) -> None:
+    """A kubelet that hangs: told as soon as Kubernetes knows of it, and restarted where it is."""
+    before = kubectl.get("node", "web-worker-0")["metadata"]["uid"]
+    runc = Runc(install_id(install.state))
+    hang = runc.run(f"{uuid}.worker-0", ["pkill", "-STOP", "-x", "kubelet"], stdin=b"", timeout=10)
+    assert asyncio.run(hang).returncode == 0
+    ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+    known = kubectl.until(lambda: kubectl.run("get", "node", "web-worker-0", "-o", ready) != "True")
+
+    def told(shown: dict[str, Any]) -> bool:
+        assert known  # Kubernetes' own time to see it: no sign of life for 12 s
+        return "worker-0" in shown["health_status_reason"]
+
+    began = time.monotonic()
+    tenant.until(uuid, told, 5)
+    heard = time.monotonic() - began
+    tenant.until_complete(uuid, 120)
+    whole = time.monotonic() - began
+    sys.stdout.write(f"known {known:.1f} s, told {heard:.1f} s, whole {whole:.1f} s later\n")
+    node = kubectl.get("node", "web-worker-0")
+    assert node["metadata"]["uid"] == before, "its disk was thrown away"
+    assert whole < 40
 
 
 def test_a_lost_node_s_pods_run_elsewhere(
@@ -175,9 +258,36 @@ def test_a_lost_node_s_pods_run_elsewhere(
     kubectl.run("rollout", "status", "deployment/page", "--timeout=60s")
 
 
+def is_served(kubectl: Kubectl) -> bool:
+    """Whether a pod gets an answer from the service."""
+    url = f"http://{kubectl.get('service', 'page')['spec']['clusterIP']}:8080"
+    words = ("exec", "deployment/page", "--", "busybox", "wget", "-qO-", url)
+    return kubectl.run(*words, code=None).startswith("page-")
+
+
 def pods_on(kubectl: Kubectl, node: str = "") -> list[Any]:
     pods = kubectl.get("pods", "-l", "app=page")["items"]
     return [each for each in pods if node in {"", each["spec"].get("nodeName")}]
+
+
+def test_a_power_cut_takes_nothing(
+    install: Install, tenant: Tenant, uuid: str, kubectl: Kubectl
+) -> None:
+    """Everything ends at once, right after a tenant has written something."""
+    pods = {each["metadata"]["uid"] for each in pods_on(kubectl)}
+    kubectl.run("create", "secret", "generic", "last", "--from-literal=word=last")
+    cut(install)
+    began = time.monotonic()
+    install.up()
+    tenant.token = ""
+    tenant.until_complete(uuid, 120)
+    whole = time.monotonic() - began
+    kubectl.run("rollout", "status", "deployment/page", "--timeout=60s")
+    kubectl.until(lambda: is_served(kubectl))
+    served = time.monotonic() - began
+    sys.stdout.write(f"whole {whole:.1f} s, serving {served:.1f} s after power on\n")
+    assert kubectl.get("secret", "last")["data"] == {"word": "bGFzdA=="}
+    assert {each["metadata"]["uid"] for each in pods_on(kubectl)} == pods, "they are the same"
 
 
 def test_resize_drains_what_goes(tenant: Tenant, uuid: str, kubectl: Kubectl) -> None:

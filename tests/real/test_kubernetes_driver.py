@@ -82,6 +82,7 @@ async def test_a_cluster_is_formed_and_every_step_may_be_done_twice(site: Site) 
     assert (seen.coe_version, bool(seen.container_version)) == ("v1.20.2", True)
 
 
+@pytest.mark.slow
 async def test_a_cluster_outlives_a_power_cut(site: Site) -> None:
     before = voters(await whole(site))
     for name in ("master-0", "worker-0"):

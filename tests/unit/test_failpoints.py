@@ -8,15 +8,22 @@ from pathlib import Path
 import pytest
 
 from moorage import failpoints, store
+from moorage.drivers.kubernetes.acts import VERBS as KUBERNETES
 from moorage.drivers.swarm.acts import VERBS
 from moorage.providers.fake import FakeProvider
 from tests.real.test_crash import OPERATIONS
 from tests.real.test_fencing import BESIDE_OTHERS
+from tests.real.test_kubernetes_crash import OPERATIONS as OF_KUBERNETES
 
 
 def test_every_act_is_one_that_a_server_is_killed_at() -> None:
     killed_at = [act for killed in OPERATIONS for act in killed.at.split()]
     assert sorted([*killed_at, *BESIDE_OTHERS]) == failpoints.catalogue(VERBS)
+
+
+def test_every_step_of_kubernetes_is_one_that_a_server_is_killed_at() -> None:
+    killed_at = {act for killed in OF_KUBERNETES for act in killed.at.split()}
+    assert killed_at >= {f"driver.{verb}" for verb in KUBERNETES}
 
 
 def test_no_write_of_the_store_hides() -> None:

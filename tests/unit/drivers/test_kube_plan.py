@@ -165,8 +165,17 @@ def test_a_kubelet_that_ended_is_started() -> None:
 start-node worker-0
 join worker-0 after [start-node worker-0]
 label-node worker-0 after [join worker-0]
-await-node worker-0 after [label-node worker-0]\
+await-node worker-0 briefly=yes after [label-node worker-0]\
 """)
+
+
+def test_a_kubelet_that_hangs_is_restarted_and_then_has_its_time() -> None:
+    seen, tried = silent(whole(), "worker-0", "master-0"), {"worker-0": 3}
+    assert plan(cluster(strikes={"worker-0": 2}), seen).count("briefly") == 1, "not for a master"
+    restarting = plan(cluster(strikes={"worker-0": 3}), seen)
+    assert "start-node worker-0 restart=yes" in restarting
+    assert "briefly" not in restarting
+    assert "briefly" not in plan(cluster(strikes={"worker-0": 4}, restarted=tried), seen)
 
 
 def test_a_stopped_master_is_started_before_anything_is_asked() -> None:
@@ -404,6 +413,16 @@ await-node worker-0 after [label-node worker-0]\
     assert plan(cluster(strikes={"worker-0": 4}, restarted=tried), seen) == "await-node worker-0"
     late = cluster(strikes={"worker-0": 5}, restarted=tried)
     assert plan(late, seen) == snapshot("delete-node worker-0")
+
+
+def test_a_master_that_hangs_is_restarted_once() -> None:
+    """Also the only one, which is not given up whatever comes of it."""
+    seen = mute(silent(whole(), "master-0"))
+    restarting = "start-node master-0 etcd=data restart=yes"
+    assert restarting not in plan(cluster(strikes={"master-0": 2}), seen)
+    assert restarting in plan(cluster(strikes={"master-0": 3}), seen)
+    tried = {"master-0": 3}
+    assert restarting not in plan(cluster(strikes={"master-0": 9}, restarted=tried), seen)
 
 
 def test_the_only_master_is_never_given_up() -> None:

@@ -40,6 +40,8 @@ SCRIPT_SECONDS = 40.0
 API_SECONDS = 60.0
 """An API server answers 3 to 5 s after its start, on a machine that has nothing else to do."""
 NODE_SECONDS = 40.0
+BRIEF_SECONDS = 6.0
+"""A kubelet that runit starts again answers within 3."""
 ANSWER_SECONDS = 15.0
 PROMOTE_SECONDS = 40.0
 DRAIN_SECONDS = 60.0
@@ -252,8 +254,8 @@ class Acts:
             raise
         return True
 
-    async def _await_node(self, name: str) -> None:
-        end = monotonic() + NODE_SECONDS
+    async def _await_node(self, name: str, seconds: float) -> None:
+        end = monotonic() + seconds
         while True:
             there = await self._ask_api(lambda api: api.node(self._host(name)))
             if there is not None and there.is_ready:
@@ -379,7 +381,9 @@ _ACTS: Mapping[str, Callable[[Acts, Step], Awaitable[None]]] = {
     verbs.JOIN: lambda acts, s: acts._join(s.node, version(acts.cluster)),
     verbs.NOTE: lambda acts, s: acts._note(s.node, s.detail["version"]),
     verbs.LABEL_NODE: lambda acts, s: acts._label(s.node),
-    verbs.AWAIT_NODE: lambda acts, s: acts._await_node(s.node),
+    verbs.AWAIT_NODE: lambda acts, s: acts._await_node(
+        s.node, BRIEF_SECONDS if verbs.BRIEFLY in s.detail else NODE_SECONDS
+    ),
     verbs.DRAIN: lambda acts, s: acts._drain(s.node),
     verbs.UNCORDON: lambda acts, s: acts._uncordon(s.node),
     verbs.REMOVE_NODE: lambda acts, s: acts._remove_node(s.node),

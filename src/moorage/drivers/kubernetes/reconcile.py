@@ -154,6 +154,12 @@ class _Plan:
     def _strikes(self, name: str) -> int:
         return self.cluster.strikes.get(name, 0)
 
+    def _is_stuck(self, name: str, standing: Standing) -> bool:
+        """Whether its programs run, and have been silent for so long that they are ended first:
+        to start what runs does nothing."""
+        silent = standing is Standing.SILENT and name not in self.renewing
+        return silent and self._is_to_restart(name)
+
     def _is_to_restart(self, name: str) -> bool:
         return self._strikes(name) >= RESTART and name not in self.cluster.restarted
 
@@ -193,7 +199,7 @@ class _Plan:
         """A master that has, or may have, etcd's data."""
         member = self.seen.member(self.cluster.name, name)
         if self.up[name] is not Standing.UP or name in self.renewing:
-            self._start(name, etcd="data")
+            self._start(name, etcd="data", restart=self._is_stuck(name, self.up[name]))
         elif self._is_to_restart(name):
             self._start(name, etcd="data", restart=True)
         if self.seen.members is not None and (member is None or member.is_learner):
@@ -260,7 +266,7 @@ class _Plan:
         """Start what the node lacks, or has `otherwise` than it should; whether it was down."""
         down = self.standing[name] is not Standing.UP or name in self.renewing
         if down:
-            self._start(name, etcd=etcd)
+            self._start(name, etcd=etcd, restart=self._is_stuck(name, self.standing[name]))
         elif self._revision(name) != self.cluster.authority.revision:
             self._trust(name, etcd)
         elif self._is_to_restart(name):
@@ -295,10 +301,18 @@ class _Plan:
         if touched or (self.seen.objects is not None and not self._is_marked(name, there)):
             after = {self._add(verbs.LABEL_NODE, name, after)}
         if down or (self.seen.objects is not None and (there is None or not there.is_ready)):
-            after = {self._add(verbs.AWAIT_NODE, name, after)}
+            detail = {verbs.BRIEFLY: "yes"} if self._hangs(name, there) else {}
+            after = {self._add(verbs.AWAIT_NODE, name, after, **detail)}
         drained = there is not None and DRAINED in there.metadata.annotations
         if drained or f"{verbs.DRAIN} {name}" in self.steps:
             self._add(verbs.UNCORDON, name, after)
+
+    def _hangs(self, name: str, there: NodeObject | None) -> bool:
+        """Whether a worker's kubelet, which was there, is silent, and was not restarted yet: to
+        wait long for it only puts that off."""
+        if there is None or name in self.masters or self.standing[name] is not Standing.SILENT:
+            return False
+        return name not in self.cluster.restarted and not self._is_to_restart(name)
 
     def _trust(self, name: str, etcd: str) -> None:
         """A master's programs start again for it: of several, one after the other."""

@@ -1,0 +1,126 @@
+"""Kubernetes: the server killed before and after the steps of its driver goes on, as with a swarm.
+
+What belongs to no driver is `test_crash.py`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.real.crash import Crash, Killed, ask, kill_at_each, last_event, there
+from tests.real.kubernetes import built
+
+pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
+CLUSTER = "crash"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release(crash: Crash) -> None:
+    crash.install.moorage("release", "add", "kubernetes", str(built()))
+    for name in ("one", "two"):
+        crash.tenant.make_template(
+            name, coe="kubernetes", flavor_id="small", master_flavor_id="medium"
+        )
+
+
+def cluster(crash: Crash) -> str:
+    """The cluster that the operations work on, made with nobody killed."""
+    found = there(crash, CLUSTER)
+    uuid = found["uuid"] if found else crash.tenant.create(CLUSTER, template="one")
+    crash.complete(uuid)
+    return str(uuid)
+
+
+def create(crash: Crash) -> None:
+    delete_now(crash)
+    wanted = {"name": CLUSTER, "cluster_template_id": "one", "node_count": 1}
+    crash.strike()
+    ask(crash, "POST", "/clusters", wanted, lambda: there(crash, CLUSTER) is not None)
+    crash.complete(there(crash, CLUSTER)["uuid"])
+
+
+def delete_now(crash: Crash) -> None:
+    if found := there(crash, CLUSTER):
+        crash.tenant.ask("DELETE", f"/clusters/{CLUSTER}")
+        crash.tenant.until_gone(found["uuid"])
+
+
+def change(crash: Crash, uuid: str, method: str, path: str, body: Any = None) -> None:
+    since = last_event(crash, uuid)
+    ask(crash, method, path, body)
+    crash.complete(uuid, since)
+
+
+def resize(crash: Crash) -> None:
+    """Up, and down again."""
+    uuid = cluster(crash)
+    crash.strike()
+    for count in (2, 1):
+        patch = [{"op": "replace", "path": "/node_count", "value": count}]
+        change(crash, uuid, "PATCH", f"/clusters/{uuid}", patch)
+    assert crash.shown(uuid)["node_count"] == 1
+
+
+def upgrade(crash: Crash) -> None:
+    """To a template that differs by its name alone: each node is renewed."""
+    uuid = cluster(crash)
+    used = crash.tenant.ask("GET", "/clustertemplates/one").body["uuid"]
+    other = "two" if crash.shown(uuid)["cluster_template_id"] == used else "one"
+    crash.strike()
+    change(crash, uuid, "POST", f"/clusters/{uuid}/actions/upgrade", {"cluster_template": other})
+
+
+def rotate(crash: Crash) -> None:
+    uuid = cluster(crash)
+    crash.strike()
+    change(crash, uuid, "PATCH", f"/certificates/{uuid}")
+
+
+def delete(crash: Crash) -> None:
+    uuid = cluster(crash)
+    crash.strike()
+    ask(crash, "DELETE", f"/clusters/{uuid}", None, lambda: there(crash, CLUSTER) is None)
+    crash.attend(
+        lambda: crash.tenant.ask("GET", f"/clusters/{uuid}").status == 404, f"gone: {uuid}"
+    )
+    crash.check(uuid)
+
+
+def masters(crash: Crash) -> None:
+    """Three, and one again."""
+    uuid = cluster(crash)
+    crash.strike()
+    for count in (3, 1):
+        body = {"node_count": count, "nodegroup": "default-master"}
+        change(crash, uuid, "POST", f"/clusters/{uuid}/actions/resize", body)
+    assert crash.shown(uuid)["master_count"] == 1
+
+
+OPERATIONS = (
+    Killed(
+        create,
+        "driver.start-node driver.await-api driver.apply-objects driver.join driver.label-node"
+        " driver.await-node",
+    ),
+    Killed(resize, "driver.drain provider.delete driver.remove-node"),
+    Killed(upgrade, "driver.uncordon", slow=True),
+    Killed(rotate, "driver.trust", slow=True),
+    Killed(masters, "driver.etcd-join driver.etcd-remove", slow=True),
+    Killed(delete, "network.close claims.remove"),
+)
+
+
+@pytest.mark.parametrize(
+    "killed",
+    [
+        pytest.param(
+            killed, id=killed.operation.__name__, marks=[pytest.mark.slow] if killed.slow else []
+        )
+        for killed in OPERATIONS
+    ],
+)
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+def test_killed_at_each_step(crash: Crash, killed: Killed, when: str) -> None:
+    kill_at_each(crash, killed, when)
