@@ -19,9 +19,13 @@ CLUSTER = "crash"
 @pytest.fixture(scope="module", autouse=True)
 def release(crash: Crash) -> None:
     crash.install.moorage("release", "add", "kubernetes", str(built()))
-    for name in ("one", "two"):
+    for name, kind in (("one", "nodes"), ("two", "nodes"), ("hosted", "hosted")):
         crash.tenant.make_template(
-            name, coe="kubernetes", flavor_id="small", master_flavor_id="medium"
+            name,
+            coe="kubernetes",
+            flavor_id="small",
+            master_flavor_id="medium",
+            labels={"control_plane": kind},
         )
 
 
@@ -88,6 +92,17 @@ def delete(crash: Crash) -> None:
     crash.check(uuid)
 
 
+def hosted(crash: Crash) -> None:
+    """Masters that are no nodes of Kubernetes."""
+    delete_now(crash)
+    body = {"name": CLUSTER, "cluster_template_id": "hosted", "node_count": 1}
+    crash.strike()
+    ask(crash, "POST", "/clusters", body, lambda: there(crash, CLUSTER) is not None)
+    crash.complete(there(crash, CLUSTER)["uuid"])
+    crash.disarm()
+    delete_now(crash)
+
+
 def masters(crash: Crash) -> None:
     """Three, and one again."""
     uuid = cluster(crash)
@@ -109,6 +124,7 @@ OPERATIONS = (
     Killed(rotate, "driver.trust", slow=True),
     Killed(masters, "driver.etcd-join driver.etcd-remove", slow=True),
     Killed(delete, "network.close claims.remove"),
+    Killed(hosted, "driver.note-start", slow=True),
 )
 
 
