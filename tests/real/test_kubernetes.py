@@ -177,7 +177,7 @@ def test_roles_decide_what_a_certificate_may_do(
         ({"kube_tag": "v1.19.9"}, "no release v1.19.9 of Kubernetes here; there is v1.20.2"),
         ({"kube_tag": "newest"}, "is no version: write it as v1.20.2"),
         ({"kube_tag": "v1.20.2/../../x"}, "is no version"),
-        ({"control_plane": "elsewhere"}, "control_plane must be one of"),
+        ({"control_plane": "elsewhere"}, "control_plane must be hosted or nodes"),
         ({"service_cluster_ip_range": "10.100.4.0/22"}, "overlap: choose others"),
         ({"flannel_network_cidr": "10.128.0.0/16"}, "overlap: choose others"),
         ({"flannel_network_cidr": "8.0.0.0/8"}, "must be a private network"),
