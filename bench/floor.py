@@ -12,6 +12,7 @@ there to nothing. It uses nothing of Moorage, so that neither can flatter the ot
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import http.client
 import ipaddress
@@ -22,6 +23,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +92,8 @@ class Authority:
 
 
 class Cluster:
+    memory_mib = MEMORY_MIB
+
     def __init__(self, number: int, top: Path) -> None:
         self.slot = SLOT + number
         self.base = 0x70000000 + self.slot * 65536
@@ -131,7 +135,8 @@ class Cluster:
         while [n["Status"]["State"] for n in self.api(0, "GET", "/nodes")] != ["ready"] * 3:
             time.sleep(0.01)
 
-    def node(self, index: int) -> None:
+    def boot(self, index: int) -> None:
+        """A node that runs its first process and is in the network."""
         name, address = self.names[index], self.addresses[index]
         bundle = self.bundle(index)
         with (bundle / "log").open("w") as log:  # not a pipe: the node would keep it open
@@ -151,6 +156,10 @@ class Cluster:
         inside += f"route add default via {self.gateway}\n"
         run("nsenter", "-t", str(pid), "-n", "ip", "-batch", "-", stdin=inside.encode())
         run("runc", "--root", str(RUN), "start", name)
+
+    def node(self, index: int) -> None:
+        self.boot(index)
+        name, address = self.names[index], self.addresses[index]
         server = self.authority.issue(usage=ExtendedKeyUsageOID.SERVER_AUTH, address=address)
         certificate, _, key = server.partition(b"-----BEGIN PRIVATE")
         ca = self.authority.issue(usage=None).split(b"-----BEGIN PRIVATE")[0]
@@ -188,6 +197,7 @@ class Cluster:
         (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         (root / "etc/group").write_text("root:x:0:\ndocker:x:999:\n")
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+        (root / "etc/resolv.conf").write_text("nameserver 192.0.2.53\n")
         for link in Path("/etc/alternatives").iterdir():
             if "tables" in link.name:
                 (root / "etc/alternatives" / link.name).symlink_to(link.readlink())
@@ -238,7 +248,7 @@ class Cluster:
                 "gidMappings": ids,
                 "cgroupsPath": f"/{CGROUP}/{name}",
                 "resources": {
-                    "memory": {"limit": MEMORY_MIB << 20},
+                    "memory": {"limit": self.memory_mib << 20},
                     "cpu": {"quota": VCPUS * 100_000, "period": 100_000},
                     "pids": {"limit": PIDS},
                     "devices": [
@@ -281,13 +291,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clusters", type=int, default=1)
     count = parser.parse_args().clusters
-    with (
-        tempfile.TemporaryDirectory(prefix="moorage-floor-", dir="/var/tmp") as top,
-        ThreadPoolExecutor(count * 4) as nodes,
-        ThreadPoolExecutor(count) as pool,
-    ):
-        Path(top).chmod(0o711)
-        clusters = [Cluster(number, Path(top)) for number in range(count)]
+    with place() as top, ThreadPoolExecutor(count * 4) as nodes, ThreadPoolExecutor(count) as pool:
+        clusters = [Cluster(number, top) for number in range(count)]
         try:
             start = time.monotonic()
             list(pool.map(lambda cluster: cluster.create(nodes), clusters))
@@ -296,11 +301,21 @@ def main() -> None:
             deleting = time.monotonic()
             list(pool.map(lambda cluster: cluster.delete(nodes), clusters))
             deleted = time.monotonic()
+    print(json.dumps({"create": created - start, "delete": deleted - deleting}))
+
+
+@contextlib.contextmanager
+def place() -> Iterator[Path]:
+    """A directory for clusters; nothing of them is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="moorage-floor-", dir="/var/tmp") as top:
+        Path(top).chmod(0o711)
+        try:
+            yield Path(top)
+        finally:
             shutil.rmtree(RUN, ignore_errors=True)
             for controller in Path("/sys/fs/cgroup").iterdir():
                 if (controller / CGROUP).is_dir():
                     (controller / CGROUP).rmdir()
-    print(json.dumps({"create": created - start, "delete": deleted - deleting}))
 
 
 if __name__ == "__main__":
