@@ -66,7 +66,7 @@ test-slow: install clients .venv-kubernetes/.installed ## The tests that take ma
 	@scripts/kubernetes >/dev/null
 	@echo "==> the slow tests"; $(BIN)/pytest -m slow --durations=10
 
-bench: install ## Speed and memory against plain scripts, as a table (docs/performance.md)
+bench: install clients ## Speed and memory against plain scripts, as a table (docs/performance.md)
 	@command -v wrk >/dev/null || apt-get -qq -y install wrk >/dev/null
 	@$(BIN)/python -m bench
 

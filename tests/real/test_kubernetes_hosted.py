@@ -249,6 +249,23 @@ def test_programs_that_are_killed_run_again(
     tenant.until_complete(uuid, 60)
 
 
+@pytest.mark.slow
+def test_an_etcd_that_hangs_is_started_again(
+    install: Install, tenant: Tenant, uuid: str, kubectl: Kubectl
+) -> None:
+    """The API server runs, and answers that it is not ready."""
+    kubectl.run("create", "configmap", "hung", "--from-literal=word=kept")
+    began = time.monotonic()
+    for process in processes(install, uuid, "master-0"):
+        if process.name() == "etcd":
+            process.suspend()
+    tenant.until(uuid, lambda c: "master-0" in c["health_status_reason"], 90)
+    log.info("seen after %.1f s", time.monotonic() - began)
+    tenant.until_complete(uuid, 300)
+    log.info("whole after %.1f s", time.monotonic() - began)
+    assert "hung" in kubectl.run("get", "configmap", "hung")
+
+
 def test_a_master_that_is_stopped_comes_back_with_all_that_it_had(
     install: Install, tenant: Tenant, uuid: str, kubectl: Kubectl
 ) -> None:

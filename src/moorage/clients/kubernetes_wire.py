@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
+
+_RELEASE = re.compile(r"v1\.\d{1,3}\.\d{1,4}(?:[-+][\w.+-]{1,40})?", re.ASCII)
 
 
 class _Answer(BaseModel):
@@ -62,6 +65,12 @@ class NodeObject(_Answer):
     @property
     def name(self) -> str:
         return self.metadata.name
+
+    @property
+    def release(self) -> str:
+        """What its kubelet is of, such as `v1.20.2`; empty for what is no version of 1.x."""
+        told = self.status.node_info.kubelet_version
+        return told if _RELEASE.fullmatch(told) else ""
 
     @property
     def is_ready(self) -> bool:

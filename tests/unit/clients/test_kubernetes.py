@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from moorage.clients.kubernetes import ApiRefused, ApiServer, ApiSilent, Etcd, Way
-from moorage.clients.kubernetes_wire import PodObject
+from moorage.clients.kubernetes_wire import NodeObject, PodObject
 from moorage.model.ports import CaKeys
 from moorage.trust import ClusterAuthority, new_ca
 
@@ -27,6 +27,25 @@ NODE = {
     },
 }
 POD = PodObject.model_validate({"metadata": {"name": "p", "namespace": "n"}})
+
+
+@pytest.mark.parametrize(
+    ("told", "release"),
+    [
+        ("v1.20.2", "v1.20.2"),
+        ("v1.35.0-rc.1+k3s1", "v1.35.0-rc.1+k3s1"),
+        ("", ""),
+        ("v2.0.0", ""),
+        ("1.20.2", ""),
+        ("v1.20.2+" + "x" * 41, ""),
+        ("v1.20.2\n", ""),
+        ("$(reboot)", ""),
+    ],
+)
+def test_a_release_is_believed_where_it_is_one(told: str, release: str) -> None:
+    """A tenant may write what it likes into its nodes' status."""
+    status = {"nodeInfo": {"kubeletVersion": told}}
+    assert NodeObject.model_validate({**NODE, "status": status}).release == release
 
 
 class Impostor:

@@ -16,6 +16,7 @@ from moorage.planning.order import ordered
 from tests import made
 from tests.unit.drivers import kube_scene as scene
 from tests.unit.drivers.kube_scene import (
+    AUTHORITY,
     NOTHING,
     cluster,
     forgotten,
@@ -423,6 +424,17 @@ def test_a_master_that_hangs_is_restarted_once() -> None:
     assert restarting in plan(cluster(strikes={"master-0": 3}), seen)
     tried = {"master-0": 3}
     assert restarting not in plan(cluster(strikes={"master-0": 9}, restarted=tried), seen)
+
+
+def test_an_api_server_that_is_not_ready_for_long_is_restarted_with_its_etcd() -> None:
+    """Its etcd hangs, which the API server tells of, and nobody else is asked."""
+    hung = ServerSeen(trouble="not ready: etcd", revision=AUTHORITY.revision)
+    seen = mute(dataclasses.replace(whole(), apis={"master-0": hung}))
+    assert seen.useless(cluster()) == {"master-0"}
+    restarting = "start-node master-0 etcd=data restart=yes"
+    assert restarting not in plan(cluster(strikes={"master-0": 2}), seen)
+    assert restarting in plan(cluster(strikes={"master-0": 3}), seen)
+    assert "delete-node" not in plan(cluster(strikes={"master-0": 30}), seen)
 
 
 def test_the_only_master_is_never_given_up() -> None:

@@ -242,7 +242,7 @@ class Acts:
 
     async def _mark(self, name: str, there: NodeObject) -> bool:
         """Whether nobody else changed it at the same time."""
-        told = there.status.node_info.kubelet_version or version(self.cluster)
+        told = there.release or version(self.cluster)
         place, wanted = self._place(name, told), self._marks(name, told)
         noted = {LAID: laying.digest(place, wanted)}
         patch = marking.change(there, wanted, noted, str(place.pods))

@@ -143,7 +143,7 @@ def _version(cluster: ClusterSpec, objects: tuple[NodeObject, ...] | None) -> st
     for name in cluster.of(Role.MASTER):
         for each in objects or ():
             if each.name == hostname(cluster.name, name):
-                return each.status.node_info.kubelet_version or None
+                return each.release or None
     return version(cluster) or None
 
 

@@ -259,7 +259,7 @@ class _Plan:
         if name in self.podless:
             had = noted_version(self.seen.notes.get(name, ""))
         elif there is not None:
-            had = there.status.node_info.kubelet_version
+            had = there.release
         return had or version(self.cluster)
 
     def _programs(self, name: str, etcd: str, *, otherwise: bool) -> bool:

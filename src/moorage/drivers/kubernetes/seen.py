@@ -115,8 +115,8 @@ class KubeObserved(Observed):
 
     def _is_useless(self, cluster: ClusterSpec, node: ObservedNode) -> bool:
         kubelet, api = self.kubelets.get(node.name), self.apis.get(node.name)
-        if api is not None and not api.answers:
-            return True
+        if api is not None and (not api.answers or api.trouble):
+            return True  # not ready: most often its etcd, which nobody else asks
         if not runs_pods(cluster, node.role):
             return False
         if kubelet is None or not kubelet.answers:
