@@ -29,7 +29,7 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 ##@ Check it
 .PHONY: test lint unit real test-slow test-kubernetes bench bench-scale
 # What of the tests on Kubernetes `make test` runs, to end within half an hour.
-FIRST := tests/real/test_kubernetes.py tests/real/test_sign_in.py
+FIRST := tests/real/test_kubernetes.py
 test: lint ## Lint and types, the fast tests, those on real engines, and the first ones on Kubernetes
 	@# Kubernetes is built meanwhile, once, at the lowest priority: what fails is told by its tests.
 	@nice -n 19 scripts/kubernetes >/dev/null 2>&1 & build=$$!; \
@@ -51,7 +51,7 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@echo "==> tests on real engines, one after the other"; \
-	    $(BIN)/pytest -m "real and not slow and not kubernetes" --durations=40
+	    $(BIN)/pytest -m "real and not slow and not kubernetes" --durations=20
 
 OF_KUBERNETES := tests
 test-kubernetes: install clients .venv-kubernetes/.installed ## Clusters of real Kubernetes, built first where it is not there (as root)

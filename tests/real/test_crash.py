@@ -272,6 +272,7 @@ OPERATIONS = (
         " counting.try_write"
         " quotas.add quotas.change quotas.remove offers.add offers.remove templates.add"
         " templates.change templates.remove",
+        slow=True,
     ),
     Killed(
         create,

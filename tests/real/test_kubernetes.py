@@ -79,7 +79,7 @@ def test_the_cluster_is_as_the_api_says(tenant: Tenant, uuid: str, kubectl: Kube
 
 def test_pods_and_services(kubectl: Kubectl) -> None:
     kubectl.apply(deployment("page", 4, *SERVE), service("page", 8080), pod("user"))
-    kubectl.run("wait", "--for=condition=Available", "deployment/page", "--timeout=60s")
+    kubectl.run("rollout", "status", "deployment/page", "--timeout=60s")
     kubectl.run("wait", "--for=condition=Ready", "pod/user", "--timeout=60s")
     pods = kubectl.get("pods", "-l", "app=page")["items"]
     assert {each["spec"]["nodeName"] for each in pods} == {"web-worker-0", "web-worker-1"}
@@ -145,6 +145,20 @@ def test_a_privileged_pod_sees_its_node_and_not_this_machine(kubectl: Kubectl) -
     ):
         said = kubectl.run(*run, *words, code=None)
         assert "not permitted" in said or "denied" in said or "Read-only" in said, (words, said)
+
+
+def test_metrics_of_the_programs_and_of_each_node_s_pods(
+    install: Install, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    assert "apiserver_request_total{" in kubectl.run("get", "--raw", "/metrics")
+    for node in ("web-master-0", "web-worker-0"):
+        of_node = f"/api/v1/nodes/{node}/proxy/metrics"
+        assert "kubelet_running_pods" in kubectl.run("get", "--raw", of_node)
+        told = kubectl.run("get", "--raw", f"{of_node}/resource")
+        assert "node_memory_working_set_bytes" in told
+    assert 'pod="user"' in kubectl.run("get", "--raw", f"{of_node}/cadvisor") + told
+    reader = kubectl_of(Shell(install.tenant("red", role="reader"), tmp_path), "web", tmp_path)
+    assert "forbidden" in reader.run("get", "--raw", "/metrics", code=1)
 
 
 def test_secrets_are_encrypted_where_they_lie(

@@ -124,7 +124,7 @@ def test_its_memory_is_what_the_docs_say(install: Install, uuid: str, kubectl: K
 
 def test_pods_services_names_logs_and_exec(kubectl: Kubectl) -> None:
     kubectl.apply(deployment("page", 4, *SERVE), service("page", 8080), pod("user"))
-    kubectl.run("wait", "--for=condition=Available", "deployment/page", "--timeout=60s")
+    kubectl.run("rollout", "status", "deployment/page", "--timeout=60s")
     kubectl.run("wait", "--for=condition=Ready", "pod/user", "--timeout=60s")
     fetch = ("exec", "user", "--", "busybox", "wget", "-qO-")
     for each in kubectl.get("pods", "-l", "app=page")["items"]:
