@@ -26,6 +26,7 @@ from rich.table import Table
 from tests.real.install import Tenant
 
 from bench import rates
+from bench.kubernetes import kubernetes
 from bench.line import Line
 from bench.setup import SCALE, Asker, opened
 
@@ -113,6 +114,7 @@ PARTS: dict[str, Callable[[int], list[Line]]] = {
     "engines": engines,
     "server": server,
     "requests": requests,
+    "kubernetes": kubernetes,
 }
 
 
