@@ -54,7 +54,7 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 	    $(BIN)/pytest -m "real and not slow and not kubernetes" --durations=20
 
 OF_KUBERNETES := tests
-test-kubernetes: install clients .venv-kubernetes/.installed ## Clusters of real Kubernetes, built first where it is not there (as root)
+test-kubernetes: install clients $(if $(filter tests,$(OF_KUBERNETES)),.venv-kubernetes/.installed) ## Clusters of real Kubernetes, built first where it is not there (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-kubernetes"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@scripts/kubernetes >/dev/null

@@ -144,7 +144,9 @@ async def settled(site: Site) -> SwarmObserved:
     ("batch", "batches"),
     [
         (1, [["master-0"], ["worker-0"], ["worker-1"], ["worker-2"]]),
-        (2, [["master-0"], ["worker-0", "worker-1"], ["worker-2"]]),
+        pytest.param(
+            *(2, [["master-0"], ["worker-0", "worker-1"], ["worker-2"]]), marks=pytest.mark.slow
+        ),
     ],
 )
 async def test_a_batch_at_a_time(site: Site, batch: int, batches: list[list[str]]) -> None:
