@@ -151,12 +151,16 @@ def test_metrics_of_the_programs_and_of_each_node_s_pods(
     install: Install, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     assert "apiserver_request_total{" in kubectl.run("get", "--raw", "/metrics")
-    for node in ("web-master-0", "web-worker-0"):
-        of_node = f"/api/v1/nodes/{node}/proxy/metrics"
+    nodes = [f"/api/v1/nodes/web-{node}/proxy/metrics" for node in ("master-0", *WORKERS)]
+    for of_node in nodes:
         assert "kubelet_running_pods" in kubectl.run("get", "--raw", of_node)
         told = kubectl.run("get", "--raw", f"{of_node}/resource")
         assert "node_memory_working_set_bytes" in told
-    assert 'pod="user"' in kubectl.run("get", "--raw", f"{of_node}/cadvisor") + told
+
+    def of_pods() -> str:
+        return "".join(kubectl.run("get", "--raw", f"{of_node}/cadvisor") for of_node in nodes)
+
+    kubectl.until(lambda: 'pod="user"' in of_pods())  # kubelets look at them every ten seconds
     reader = kubectl_of(Shell(install.tenant("red", role="reader"), tmp_path), "web", tmp_path)
     assert "forbidden" in reader.run("get", "--raw", "/metrics", code=1)
 
