@@ -28,7 +28,7 @@ from tests.real.install import Tenant
 from bench import rates
 from bench.kubernetes import kubernetes
 from bench.line import Line
-from bench.setup import SCALE, Asker, opened
+from bench.setup import SCALE, delete, opened, until_made
 
 FLOOR = Path(__file__).with_name("floor.py")
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -151,27 +151,14 @@ def _moorage(tenant: Tenant, template: str, clusters: int) -> tuple[float, float
         names = [f"bench-{number}" for number in range(clusters)]
         uuids = list(pool.map(lambda name: _create(tenant, template, name, pause), names))
         created = time.monotonic()
-        list(pool.map(lambda uuid: _delete(tenant, uuid, pause), uuids))
+        list(pool.map(lambda uuid: delete(tenant, uuid, pause), uuids))
         return created - start, time.monotonic() - created
 
 
 def _create(tenant: Tenant, template: str, name: str, pause: float) -> str:
     uuid = tenant.create(name, template=template, workers=2)
-    asker = Asker(tenant)
-    while True:
-        shown = asker.get(f"/clusters/{uuid}")
-        if shown["status"] == "CREATE_COMPLETE":
-            return uuid
-        if shown["status"] == "CREATE_FAILED":
-            raise RuntimeError(shown["status_reason"])
-        time.sleep(pause)
-
-
-def _delete(tenant: Tenant, uuid: str, pause: float) -> None:
-    tenant.ask("DELETE", f"/clusters/{uuid}")
-    asker = Asker(tenant)
-    while asker.get(f"/clusters/{uuid}") is not None:
-        time.sleep(pause)
+    until_made(tenant, uuid, pause)
+    return uuid
 
 
 def _fake_clusters(tenant: Tenant, count: int) -> None:

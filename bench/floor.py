@@ -108,9 +108,7 @@ class Cluster:
         self.pids: dict[int, int] = {}
 
     def create(self, pool: ThreadPoolExecutor) -> None:
-        run("ip", "link", "add", self.bridge, "mtu", "1400", "type", "bridge")
-        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
+        self.connect()
         ca = self.authority.issue(usage=None)
         self.context.load_verify_locations(cadata=ca.split(b"-----BEGIN PRIVATE")[0].decode())
         with tempfile.NamedTemporaryFile() as file:
@@ -134,6 +132,12 @@ class Cluster:
         list(pool.map(join, (1, 2)))
         while [n["Status"]["State"] for n in self.api(0, "GET", "/nodes")] != ["ready"] * 3:
             time.sleep(0.01)
+
+    def connect(self) -> None:
+        """The network of its nodes."""
+        run("ip", "link", "add", self.bridge, "mtu", "1400", "type", "bridge")
+        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
 
     def boot(self, index: int) -> None:
         """A node that runs its first process and is in the network."""

@@ -67,9 +67,7 @@ class Kubernetes(Cluster):
         )
 
     def create(self, pool: ThreadPoolExecutor) -> None:
-        run("ip", "link", "add", self.bridge, "mtu", "1400", "type", "bridge")
-        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
+        self.connect()
         list(pool.map(self.node, range(3)))
         context = ssl.create_default_context(cadata=self.keys.certificate.decode())
         with tempfile.NamedTemporaryFile() as file:

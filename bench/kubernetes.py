@@ -25,7 +25,7 @@ from tests.real.kubernetes import Kubectl, built
 
 from bench.floor_kubernetes import POLL, first_pod
 from bench.line import Line
-from bench.setup import Asker, opened
+from bench.setup import delete, opened, until_made
 from moorage.drivers.kubernetes.hosting import HOSTED, NODES
 from moorage.install import install_id
 from moorage.providers.local.runtime import Runc
@@ -59,7 +59,7 @@ def kubernetes(rounds: int) -> list[Line]:
                 console.log(f"Kubernetes, {kind}, round {turn + 1} of {min(rounds, 3)}")
                 uuid, run = _run(install, tenant, template)
                 runs[kind].append(run)
-                _delete(tenant, uuid)
+                delete(tenant, uuid, POLL)
         second = _second(install, tenant, templates[NODES])
     lines = [
         _compared(f"POST to {what}, Kubernetes 1+2", _of(runs[NODES], field),
@@ -96,28 +96,13 @@ def _floor() -> dict[str, float]:
 def _run(install: Install, tenant: Tenant, template: str, name: str = "bench") -> tuple[str, Run]:
     began = time.monotonic()
     uuid = tenant.create(name, template=template, workers=2)
-    _await_complete(tenant, uuid)
+    until_made(tenant, uuid, POLL)
     complete = time.monotonic() - began
     with tempfile.TemporaryDirectory() as directory:
         # What it takes to have a kubeconfig is the client's time, and not counted.
         Shell(tenant, Path(directory)).coe("cluster", "config", uuid, "--dir", directory)
         first = first_pod(Kubectl(built() / "kubectl", Path(directory) / "config"))
     return uuid, Run(complete, complete + first, _resident(install, uuid))
-
-
-def _await_complete(tenant: Tenant, uuid: str) -> None:
-    asker = Asker(tenant)
-    while (status := asker.get(f"/clusters/{uuid}")["status"]) != "CREATE_COMPLETE":
-        if status == "CREATE_FAILED":
-            raise RuntimeError(asker.get(f"/clusters/{uuid}")["status_reason"])
-        time.sleep(POLL)
-
-
-def _delete(tenant: Tenant, uuid: str) -> None:
-    tenant.ask("DELETE", f"/clusters/{uuid}")
-    asker = Asker(tenant)  # the server ends connections that nobody uses
-    while asker.get(f"/clusters/{uuid}") is not None:
-        time.sleep(POLL)
 
 
 def _resident(install: Install, uuid: str) -> dict[str, Counter[str]]:
@@ -144,7 +129,7 @@ def _second(install: Install, tenant: Tenant, template: str) -> Line:
         grown = own.memory_info().rss - before
         took.append((sum(node.total() for node in run.memory.values()) + grown) / MIB)
     for uuid in clusters:
-        _delete(tenant, uuid)
+        delete(tenant, uuid, POLL)
     first, second = took
     return Line(
         "memory (RSS) of a second cluster of Kubernetes 1+2",

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,20 @@ class Asker:
         if answer.status != 200:
             raise RuntimeError(f"GET {path}: {answer.status} {body!r}")
         return json.loads(body)
+
+
+def until_made(tenant: Tenant, uuid: str, pause: float) -> None:
+    """Ask for the cluster every `pause` seconds. Raises RuntimeError where it fails."""
+    asker = Asker(tenant)
+    while (shown := asker.get(f"/clusters/{uuid}"))["status"] != "CREATE_COMPLETE":
+        if shown["status"] == "CREATE_FAILED":
+            raise RuntimeError(shown["status_reason"])
+        time.sleep(pause)
+
+
+def delete(tenant: Tenant, uuid: str, pause: float) -> None:
+    """And wait until it is gone, on a new connection: the server ends those that nobody uses."""
+    tenant.ask("DELETE", f"/clusters/{uuid}")
+    asker = Asker(tenant)
+    while asker.get(f"/clusters/{uuid}") is not None:
+        time.sleep(pause)

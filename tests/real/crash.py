@@ -12,10 +12,12 @@ import subprocess
 import time
 import urllib.error
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from moorage import failpoints
 from moorage.cli import choices, daemon
@@ -278,6 +280,19 @@ class Killed:
     at: str
     """The acts before and after each of which it is killed."""
     slow: bool = False
+
+
+def before_and_after(operations: Sequence[Killed]) -> Callable[[Any], Any]:
+    """For a test of `killed` and `when`. What says so is slow, and each `after`."""
+    slow = pytest.mark.slow
+    each = [pytest.param(k, id=k.operation.__name__, marks=[slow] if k.slow else [])
+            for k in operations]  # fmt: skip
+
+    def decorate(test: Any) -> Any:
+        made = pytest.mark.parametrize("when", ["before", pytest.param("after", marks=slow)])(test)
+        return pytest.mark.parametrize("killed", each)(made)
+
+    return decorate
 
 
 def kill_at_each(crash: Crash, killed: Killed, when: str) -> None:

@@ -24,7 +24,7 @@ from moorage.model.node import NodeRef
 from moorage.networks.layout import FIRST_PORT
 from moorage.providers.local.runtime import Runc
 from tests.real.books import known
-from tests.real.crash import Crash, Killed, ask, kill_at_each, last_event, there
+from tests.real.crash import Crash, Killed, ask, before_and_after, kill_at_each, last_event, there
 from tests.unit.trust.requests import request
 
 pytestmark = pytest.mark.real
@@ -298,16 +298,7 @@ OPERATIONS = (
 )
 
 
-@pytest.mark.parametrize(
-    "killed",
-    [
-        pytest.param(
-            killed, id=killed.operation.__name__, marks=[pytest.mark.slow] if killed.slow else []
-        )
-        for killed in OPERATIONS
-    ],
-)
-@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@before_and_after(OPERATIONS)
 def test_killed_at_each_act(crash: Crash, killed: Killed, when: str) -> None:
     kill_at_each(crash, killed, when)
 

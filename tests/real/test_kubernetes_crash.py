@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.crash import Crash, Killed, ask, kill_at_each, last_event, there
+from tests.real.crash import Crash, Killed, ask, before_and_after, kill_at_each, last_event, there
 from tests.real.kubernetes import built
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
@@ -128,15 +128,6 @@ OPERATIONS = (
 )
 
 
-@pytest.mark.parametrize(
-    "killed",
-    [
-        pytest.param(
-            killed, id=killed.operation.__name__, marks=[pytest.mark.slow] if killed.slow else []
-        )
-        for killed in OPERATIONS
-    ],
-)
-@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@before_and_after(OPERATIONS)
 def test_killed_at_each_step(crash: Crash, killed: Killed, when: str) -> None:
     kill_at_each(crash, killed, when)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
+from moorage.drivers.hostnames import hostname
 from moorage.drivers.kubernetes import access, hosting
 from moorage.drivers.kubernetes.laying import digest
-from moorage.drivers.kubernetes.naming import LAID, hostname, marks, node_specs
+from moorage.drivers.kubernetes.naming import LAID, marks, node_specs
 from moorage.drivers.kubernetes.place import Place, group_of, place_of
 from moorage.drivers.kubernetes.reconcile import reconcile
 from moorage.drivers.kubernetes.seen import KubeObserved, ServerSeen

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from moorage.clients.docker_wire import EngineInfo, SwarmMember
-from moorage.drivers.swarm.naming import hostname, labels, node_specs
+from moorage.drivers.hostnames import hostname
+from moorage.drivers.swarm.naming import labels, node_specs
 from moorage.drivers.swarm.seen import EngineSeen, SwarmObserved
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeRef, NodeState, ObservedNode, Role

@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from inline_snapshot import snapshot
 
+from moorage.drivers.hostnames import hostname, node_of
 from moorage.drivers.kubernetes import (
     access,
     addresses,
@@ -25,7 +26,7 @@ from moorage.drivers.kubernetes import (
     node_agents,
     script,
 )
-from moorage.drivers.kubernetes.naming import OURS, hostname, marks, node_of, node_specs
+from moorage.drivers.kubernetes.naming import OURS, marks, node_specs
 from moorage.drivers.kubernetes.place import SERVICES, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact, minor
 from moorage.model.errors import Invalid, NotFound

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from inline_snapshot import snapshot
 
-from moorage.drivers.swarm.naming import hostname, labels, node_of
+from moorage.drivers.hostnames import hostname, node_of
+from moorage.drivers.swarm.naming import labels
 from moorage.drivers.swarm.reconcile import reconcile
 from moorage.drivers.swarm.seen import SwarmObserved
 from moorage.model.cluster import ClusterSpec, Rotation

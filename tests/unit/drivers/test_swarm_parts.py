@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from moorage.drivers.hostnames import hostname, node_of
 from moorage.drivers.swarm import engine, front
 from moorage.drivers.swarm.health import health
-from moorage.drivers.swarm.naming import hostname, node_of, node_specs
+from moorage.drivers.swarm.naming import node_specs
 from moorage.model.cluster import HealthStatus, Rotation
 from moorage.model.node import Role
 from moorage.model.ports import CaKeys, KeyPair

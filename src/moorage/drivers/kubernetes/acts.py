@@ -12,6 +12,7 @@ from typing import TypeVar
 from moorage.clients.docker_wire import plain
 from moorage.clients.kubernetes import ApiRefused, ApiServer, ApiSilent, Etcd, Way
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
+from moorage.drivers.hostnames import hostname
 from moorage.drivers.kubernetes import (
     access,
     control_plane,
@@ -23,7 +24,7 @@ from moorage.drivers.kubernetes import (
 from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.hosting import runs_pods
-from moorage.drivers.kubernetes.naming import DRAINED, LAID, Marks, hostname, marks, version
+from moorage.drivers.kubernetes.naming import DRAINED, LAID, Marks, marks, version
 from moorage.drivers.kubernetes.place import Place, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact
 from moorage.model.cluster import ClusterSpec

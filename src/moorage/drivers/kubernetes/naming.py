@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from moorage.drivers.hostnames import hostname
 from moorage.drivers.kubernetes.versions import Fact
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeSpec, Role
 from moorage.model.nodegroup import Taint
 
 PORT = 6443
-NODE = re.compile(r"[a-z][a-z0-9-]*-[0-9]{1,5}")
-LABEL_CHARACTERS = 63
-"""The longest DNS label."""
 BINARIES = "/opt/kubernetes"
 """Where a node has the release."""
 VERSION = "kube_tag"
@@ -93,23 +90,3 @@ def marks(group: GroupSpec, version: str) -> Marks:
         if Fact.CONTROL_PLANE_TAINT.holds(version):
             taints.append(Taint(ROLE_CONTROL_PLANE, "NoSchedule"))
     return Marks(labels, tuple(taints))
-
-
-def hostname(cluster: str, node: str) -> str:
-    """A DNS label from both names, the node's whole: `Web Shop`, `worker-0`: web-shop-worker-0.
-
-    It is what Kubernetes calls the node too.
-    """
-    safe = re.sub(r"[^a-z0-9]+", "-", cluster.lower())
-    safe = safe[: LABEL_CHARACTERS - 1 - len(node)].strip("-")
-    return f"{safe or 'cluster'}-{node}"
-
-
-def node_of(cluster: str, host: str) -> str | None:
-    """The node whose host is called so, if it is one of this cluster's."""
-    parts = host.split("-")
-    for place in range(len(parts) - 2, 0, -1):
-        name = "-".join(parts[place:])
-        if NODE.fullmatch(name) and hostname(cluster, name) == host:
-            return name
-    return None

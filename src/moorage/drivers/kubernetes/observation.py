@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from moorage.clients.kubernetes import ApiServer, Way
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
+from moorage.drivers.hostnames import hostname
 from moorage.drivers.kubernetes import access, control_plane, script
 from moorage.drivers.kubernetes.health import health
 from moorage.drivers.kubernetes.hosting import is_hosted, notes, runs_pods
-from moorage.drivers.kubernetes.naming import hostname, version
+from moorage.drivers.kubernetes.naming import version
 from moorage.drivers.kubernetes.seen import KubeObserved, ServerSeen
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import Refused, RetryLater

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from moorage.drivers.hostnames import hostname
 from moorage.drivers.kubernetes.addresses import Ranges, ranges
 from moorage.drivers.kubernetes.hosting import runs_pods
-from moorage.drivers.kubernetes.naming import BINARIES, PORT, hostname
+from moorage.drivers.kubernetes.naming import BINARIES, PORT
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import Role
 from moorage.model.sign_in import SignIn

@@ -20,13 +20,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from moorage.clients.kubernetes_wire import NodeObject
+from moorage.drivers.hostnames import hostname, node_of
 from moorage.drivers.kubernetes import access
 from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.hosting import note, noted_version, runs_pods
 from moorage.drivers.kubernetes.laying import digest
 from moorage.drivers.kubernetes.marking import are_marked
-from moorage.drivers.kubernetes.naming import DRAINED, LAID, hostname, marks, node_of, version
+from moorage.drivers.kubernetes.naming import DRAINED, LAID, marks, version
 from moorage.drivers.kubernetes.place import group_of, place_of
 from moorage.drivers.kubernetes.seen import KubeObserved, Standing
 from moorage.drivers.kubernetes.steps import step

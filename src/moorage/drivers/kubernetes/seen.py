@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorage.clients.kubernetes_wire import EtcdMember, NodeObject
+from moorage.drivers.hostnames import hostname, node_of
 from moorage.drivers.kubernetes.hosting import runs_pods
-from moorage.drivers.kubernetes.naming import hostname, node_of
 from moorage.model.cluster import ClusterSpec
 from moorage.model.node import NodeState, ObservedNode
 from moorage.model.ports import Observed

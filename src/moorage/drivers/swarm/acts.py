@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from moorage.clients.docker import Engine, EnginePool, EngineRefused, EngineSilent
 from moorage.clients.docker_wire import JoinTokens, SwarmMember, plain
+from moorage.drivers.hostnames import hostname
 from moorage.drivers.swarm import engine as script
 from moorage.drivers.swarm import steps as verbs
-from moorage.drivers.swarm.naming import CREDENTIALS, DRAINED, OURS, hostname
+from moorage.drivers.swarm.naming import CREDENTIALS, DRAINED, OURS
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import Role

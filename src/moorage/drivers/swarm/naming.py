@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from moorage.clients.docker import PORT
+from moorage.drivers.hostnames import hostname
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeSpec, Role
 
-NODE = re.compile(r"[a-z][a-z0-9-]*-[0-9]{1,5}")
-LABEL_CHARACTERS = 63
-"""The longest DNS label."""
 DRAINED = "moorage.drained"
 """On a member that Moorage keeps free of tasks while its node is renewed: what its
 availability was, and is to be again."""
@@ -50,20 +46,3 @@ def labels(group: GroupSpec) -> dict[str, str]:
     given |= {f"moorage.taint.{t.key}.{t.effect}": t.value or "true" for t in group.taints}
     ours = {OURS: " ".join(sorted(given))} if given else {}
     return {**given, "moorage.role": str(group.role), "moorage.group": group.name, **ours}
-
-
-def hostname(cluster: str, node: str) -> str:
-    """A DNS label from both names, the node's whole: `Web Shop`, `worker-0`: web-shop-worker-0."""
-    safe = re.sub(r"[^a-z0-9]+", "-", cluster.lower())
-    safe = safe[: LABEL_CHARACTERS - 1 - len(node)].strip("-")
-    return f"{safe or 'cluster'}-{node}"
-
-
-def node_of(cluster: str, host: str) -> str | None:
-    """The node whose host is called so, if it is one of this cluster's."""
-    parts = host.split("-")
-    for place in range(len(parts) - 2, 0, -1):
-        name = "-".join(parts[place:])
-        if NODE.fullmatch(name) and hostname(cluster, name) == host:
-            return name
-    return None

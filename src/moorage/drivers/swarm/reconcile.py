@@ -23,8 +23,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from moorage.clients.docker_wire import SwarmMember
+from moorage.drivers.hostnames import node_of
 from moorage.drivers.swarm import steps as verbs
-from moorage.drivers.swarm.naming import DRAINED, OURS, node_of, node_specs
+from moorage.drivers.swarm.naming import DRAINED, OURS, node_specs
 from moorage.drivers.swarm.seen import Standing, SwarmObserved
 from moorage.model import plan
 from moorage.model.cluster import ClusterSpec

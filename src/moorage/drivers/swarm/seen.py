@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from moorage.clients.docker_wire import EngineInfo, SwarmMember
-from moorage.drivers.swarm.naming import CREDENTIALS, node_of
+from moorage.drivers.hostnames import node_of
+from moorage.drivers.swarm.naming import CREDENTIALS
 from moorage.model.node import NodeState, Role
 from moorage.model.ports import Observed
 
