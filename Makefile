@@ -33,7 +33,7 @@ FIRST := tests/real/test_kubernetes.py
 test: lint ## Lint and types, the fast tests, those on real engines, and the first ones on Kubernetes
 	@# Kubernetes is built meanwhile, once, at the lowest priority: what fails is told by its tests.
 	@nice -n 19 scripts/kubernetes >/dev/null 2>&1 & build=$$!; \
-	    trap 'kill $$build 2>/dev/null' EXIT; \
+	    trap 'kill $$build 2>/dev/null || true' EXIT; \
 	    $(MAKE) unit && $(MAKE) real test-kubernetes OF_KUBERNETES="$(FIRST)"
 
 lint: install ## Style, types and the walls between the rooms
