@@ -47,11 +47,14 @@ unit: install clients ## The fast tests, which make nothing on this machine
 	@echo "==> fast tests"; n=$$(nproc); \
 	    $(BIN)/pytest -q -m "not real" -n $$((n < 4 ? n : 4)) --dist loadfile
 
+# Each worker on a machine of its own, as it seems to it; a file's tests stay with one of them.
+LANES ?= $$(n=$$(nproc); echo $$((n < 4 ? n : 4)))
+REAL = $(BIN)/pytest --dist loadfile --tx "$(LANES)*popen//python=scripts/lane $(BIN)/python"
+
 real: install clients ## The tests that make real nodes and engines (as root; minutes)
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
-	@echo "==> tests on real engines, one after the other"; \
-	    $(BIN)/pytest -m "real and not slow and not kubernetes" --durations=20
+	@echo "==> tests on real engines"; $(REAL) -m "real and not slow and not kubernetes" --durations=20
 
 OF_KUBERNETES := tests
 test-kubernetes: install clients $(if $(filter tests,$(OF_KUBERNETES)),.venv-kubernetes/.installed) ## Clusters of real Kubernetes, built first where it is not there (as root)
@@ -59,12 +62,12 @@ test-kubernetes: install clients $(if $(filter tests,$(OF_KUBERNETES)),.venv-kub
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@scripts/kubernetes >/dev/null
 	@echo "==> the tests on real Kubernetes"; \
-	    $(BIN)/pytest -m "kubernetes and not slow" --durations=10 $(OF_KUBERNETES)
+	    $(REAL) -m "kubernetes and not slow" --durations=10 $(OF_KUBERNETES)
 
 test-slow: install clients .venv-kubernetes/.installed ## The tests that take many minutes: kills and power cuts without end (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-slow"; exit 1; }
 	@scripts/kubernetes >/dev/null
-	@echo "==> the slow tests"; $(BIN)/pytest -m slow --durations=10
+	@echo "==> the slow tests"; $(REAL) -m slow --durations=10
 
 bench: install clients ## Speed and memory against plain scripts, as a table (docs/performance.md)
 	@command -v wrk >/dev/null || apt-get -qq -y install wrk >/dev/null
