@@ -28,13 +28,11 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 
 ##@ Check it
 .PHONY: test lint unit real test-slow test-kubernetes bench bench-scale
-# What of the tests on Kubernetes `make test` runs, to end within half an hour.
-FIRST := tests/real/test_kubernetes.py
-test: lint ## Lint and types, the fast tests, those on real engines, and the first ones on Kubernetes
+test: lint ## Lint and types, the fast tests, and those on real engines
 	@# Kubernetes is built meanwhile, once, at the lowest priority: what fails is told by its tests.
 	@nice -n 19 scripts/kubernetes >/dev/null 2>&1 & build=$$!; \
 	    trap 'kill $$build 2>/dev/null || true' EXIT; \
-	    $(MAKE) unit && $(MAKE) real test-kubernetes OF_KUBERNETES="$(FIRST)"
+	    $(MAKE) unit && $(MAKE) real
 
 lint: install ## Style, types and the walls between the rooms
 	@echo "==> ruff"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . \
@@ -47,22 +45,25 @@ unit: install clients ## The fast tests, which make nothing on this machine
 	@echo "==> fast tests"; n=$$(nproc); \
 	    $(BIN)/pytest -q -m "not real" -n $$((n < 4 ? n : 4)) --dist loadfile
 
-# Each worker on a machine of its own, as it seems to it; a file's tests stay with one of them.
+# Each worker is on a machine of its own, as it seems to it; a file's tests stay with one.
 LANES ?= $$(n=$$(nproc); echo $$((n < 4 ? n : 4)))
-REAL = $(BIN)/pytest --dist loadfile --tx "$(LANES)*popen//python=scripts/lane $(BIN)/python"
+REAL = $(BIN)/pytest --dist loadfile --no-loadscope-reorder \
+	--tx "$(LANES)*popen//python=scripts/lane $(BIN)/python"
 
 real: install clients ## The tests that make real nodes and engines (as root; minutes)
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
-	@echo "==> tests on real engines"; $(REAL) -m "real and not slow and not kubernetes" --durations=20
+	@# A lane leads nowhere: what the build installs and fetches is fetched out here.
+	@scripts/kubernetes >/dev/null & build=$$!; trap 'kill $$build 2>/dev/null || true' EXIT; \
+	    echo "==> tests on real engines"; \
+	    $(REAL) -m "real and not slow and not kubernetes" --durations=20
 
-OF_KUBERNETES := tests
-test-kubernetes: install clients $(if $(filter tests,$(OF_KUBERNETES)),.venv-kubernetes/.installed) ## Clusters of real Kubernetes, built first where it is not there (as root)
+test-kubernetes: install clients .venv-kubernetes/.installed ## All on clusters of real Kubernetes, built first where it is not there (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-kubernetes"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@scripts/kubernetes >/dev/null
 	@echo "==> the tests on real Kubernetes"; \
-	    $(REAL) -m "kubernetes and not slow" --durations=10 $(OF_KUBERNETES)
+	    $(REAL) -m "not slow" --durations=10 tests/real/test_kubernetes*.py
 
 test-slow: install clients .venv-kubernetes/.installed ## The tests that take many minutes: kills and power cuts without end (as root)
 	@[ "$$(id -u)" -eq 0 ] || { echo "these tests need root: sudo make test-slow"; exit 1; }

@@ -23,7 +23,7 @@ from tests.real.kubernetes import SERVE, Kubectl, built, deployment, kubectl_of,
 from tests.real.power import cut
 from tests.unit.trust.requests import request
 
-pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
+pytestmark = pytest.mark.real
 WORKERS = ("worker-0", "worker-1")
 HEAL_SECONDS = 600
 """Longer than any of these tests waits: nothing here is seen by the timer."""
