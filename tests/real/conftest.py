@@ -27,7 +27,7 @@ from tests.real.machine import difference, snapshot  # noqa: E402
 
 NEEDED = (
     *("runc", "dockerd", "haproxy", "containerd", "nft", "iptables", "tini", "ip", "docker"),
-    *("etcd", "runsvdir", "conntrack", "dnsmasq", "curl"),
+    *("etcd", "runsvdir", "conntrack", "pdns_recursor", "curl"),
 )
 
 

@@ -177,5 +177,5 @@ def service(name: str, port: int, **spec: Any) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name},
-        "spec": {"selector": {"app": name}, "ports": [{"port": port}], **spec},
+        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": port}], **spec},
     }

@@ -14,6 +14,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -241,10 +242,36 @@ def test_stateful_pods_have_names(kubectl: Kubectl) -> None:
     assert ip in resolved(kubectl, "page.default.svc.cluster.local")
 
 
+def test_names_are_as_kubernetes_has_them(kubectl: Kubectl) -> None:
+    """By the specification of its DNS: SRV records, other names, and names by address."""
+    domain = "default.svc.cluster.local"
+    other = {"type": "ExternalName", "externalName": f"page.{domain}"}
+    kubectl.apply(service("elsewhere", 80, **other))
+    kubectl.run("wait", "--for=condition=Ready", "pod/reader", WAIT)
+    page = kubectl.get("service", "page")["spec"]["clusterIP"]
+    kubectl.until(lambda: page in resolved(kubectl, f"elsewhere.{domain}"))
+    assert f"0 100 8080 page.{domain}" in asking(kubectl, "srv", f"_http._tcp.page.{domain}")
+    pods = asking(kubectl, "srv", f"_http._tcp.db.{domain}")
+    assert f"0 100 8080 db-0.db.{domain}" in pods
+    assert f"0 100 8080 db-1.db.{domain}" in pods
+    assert f"name = page.{domain}" in asking(kubectl, "ptr", ip_address(page).reverse_pointer)
+    first = kubectl.get("pod", "db-0")["status"]["podIP"]
+    assert f"name = db-0.db.{domain}" in asking(kubectl, "ptr", ip_address(first).reverse_pointer)
+    assert "NXDOMAIN" in asking(kubectl, "a", f"nobody.{domain}")
+    kubectl.run("delete", "service", "elsewhere")
+    kubectl.until(lambda: "NXDOMAIN" in asking(kubectl, "a", f"elsewhere.{domain}"))
+
+
+def asking(kubectl: Kubectl, kind: str, name: str) -> str:
+    """What a pod is told of a name."""
+    command = f"busybox nslookup -type={kind} {name} || true"
+    return " ".join(kubectl.run("exec", "reader", "--", "sh", "-c", command).split())
+
+
 def resolved(kubectl: Kubectl, name: str) -> set[str]:
     """The addresses that a pod is told of."""
-    told = kubectl.run("exec", "reader", "--", "busybox", "nslookup", name, code=None)
-    return set(re.findall(r"Address(?: \d+)?: ([0-9.]+)", told))
+    told = asking(kubectl, "a", name)
+    return set(re.findall(r"Address(?: \d+)?: ([0-9.]+)(?![0-9.:])", told))
 
 
 def test_files_and_streams(kubectl: Kubectl, tmp_path: Path) -> None:

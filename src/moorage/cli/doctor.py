@@ -41,7 +41,7 @@ OF_KUBERNETES = {
     "etcd": "etcd-server",
     "runsvdir": "runit",
     "conntrack": "conntrack",
-    "dnsmasq": "dnsmasq-base",
+    "pdns_recursor": "pdns-recursor",
     "curl": "curl",
     "bridge": "containernetworking-plugins",
 }

@@ -255,7 +255,9 @@ def test_a_hosted_master_has_what_its_programs_need_and_nothing_for_pods() -> No
     names = {Path(path).name for path in {**laid.files, **script.extras(MASTER)}}
     assert not {name for name in names if name.startswith(("kubelet.", "proxy.", "containerd"))}
     assert not names & {"nat", "pause", "10-moorage.conflist"}
-    assert script.needs(MASTER) == snapshot("runsvdir sv svlogd ip etcd dnsmasq curl bash")
+    assert script.needs(MASTER) == snapshot(
+        "runsvdir sv svlogd ip etcd pdns_recursor rec_control curl bash busybox"
+    )
     assert all(path.startswith("/run/") for path in laid.files), "nothing on its disk but etcd's"
 
 

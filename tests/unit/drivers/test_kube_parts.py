@@ -19,12 +19,12 @@ from moorage.drivers.kubernetes import (
     access,
     addresses,
     control_plane,
-    dns,
     installed,
     laying,
     marking,
     node_agents,
     script,
+    zones,
 )
 from moorage.drivers.kubernetes.naming import OURS, marks, node_specs
 from moorage.drivers.kubernetes.place import SERVICES, group_of, place_of
@@ -278,7 +278,7 @@ def test_ranges_that_cannot_be(labels: dict[str, str], why: str) -> None:
 
 def test_scripts_are_shell() -> None:
     texts = [
-        dns.SCRIPT,
+        zones.SCRIPT,
         script.SCRIPT,
         script.PAUSE_IMAGE,
         script.last_words(["etcd"]),

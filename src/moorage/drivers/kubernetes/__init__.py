@@ -16,6 +16,7 @@ they are for.
     control_plane.py  etcd, API server, controller-manager, scheduler: their arguments
     node_agents.py    containerd, kubelet, kube-proxy, the network of pods
     dns.py            the cluster's DNS
+    zones.py          what it answers, and how that comes from services and endpoints
     access.py         kubeconfigs, and the objects that grant rights
     laying.py         all of a node's files: certificates, configurations, services
     script.py         the script that lays them and starts what they are for

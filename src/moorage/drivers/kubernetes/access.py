@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from moorage.drivers.kubernetes import dns
 from moorage.drivers.kubernetes.naming import PREFIX
 from moorage.model.ports import KeyPair
 from moorage.model.sign_in import SERVER, SignIn, path_of
@@ -25,6 +24,8 @@ MEMBERS, READERS = "moorage:members", "moorage:readers"
 NODES = "system:nodes"
 KUBELET_CLIENTS = "moorage:kubelet-clients"
 """The API servers, as kubelets see them."""
+RESOLVERS = "moorage:dns"
+"""What feeds the cluster's DNS, on each master."""
 APPLIED = f"{PREFIX}applied"
 """Annotation of the first object: a digest of all of them."""
 RBAC = "rbac.authorization.k8s.io"
@@ -71,7 +72,7 @@ def objects(resolver: str, masters: Iterable[str]) -> dict[str, dict[str, Any]]:
         MEMBERS: "cluster-admin",
         READERS: "view",
         KUBELET_CLIENTS: "system:kubelet-api-admin",
-        dns.GROUP: dns.ROLE,
+        RESOLVERS: "system:kube-dns",  # it lists and watches services and endpoints, no more
     }
     made = {f"{BINDINGS}/{group}": _binding(group, role) for group, role in bound.items()}
     made |= _resolver(resolver, sorted(masters))

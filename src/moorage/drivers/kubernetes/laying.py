@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from moorage.drivers.kubernetes import access, control_plane, dns, node_agents
+from moorage.drivers.kubernetes import access, control_plane, dns, node_agents, zones
 from moorage.drivers.kubernetes.naming import Marks
 from moorage.drivers.kubernetes.place import (
     DOMAIN,
@@ -59,7 +59,7 @@ def services(place: Place, marks: Marks) -> tuple[tuple[Service, ...], tuple[Ser
     if place.is_master:
         first += [control_plane.etcd(place), control_plane.apiserver(place)]
         later += [control_plane.controllers(place), control_plane.scheduler(place)]
-        later += [dns.server(place), dns.feed()]
+        later += [dns.server(), zones.feed(dns.RELOAD)]
     return tuple(first), tuple(later)
 
 
@@ -69,7 +69,7 @@ def lay(place: Place, marks: Marks, authority: Authority) -> Laid:
     first, later = services(place, marks)
     files = {**configs(place, marks), **_certificates(place, authority)}
     if place.is_master:
-        files |= {**control_plane.files(authority.secret("encryption")), **dns.files()}
+        files |= {**control_plane.files(authority.secret("encryption")), **dns.files(place)}
     if place.sign_in:
         credential = credential_of(authority)
         files[control_plane.WEBHOOK] = access.webhook(place.sign_in, place.cluster, credential)
@@ -146,7 +146,7 @@ def _of_master(place: Place, authority: Authority) -> dict[str, bytes]:
     etcd = authority.inner(control_plane.ETCD_CA)
     front = authority.inner(control_plane.FRONT_CA)
     asking = authority.client("kube-apiserver", [access.KUBELET_CLIENTS], lasting=True)
-    asking_names = authority.client(dns.GROUP, [dns.GROUP], lasting=True)
+    asking_names = authority.client(access.RESOLVERS, [access.RESOLVERS], lasting=True)
     return {
         **_pair("dns", asking_names),
         secret("dns.conf"): access.kubeconfig(OWN_API, ca, asking_names),

@@ -48,7 +48,7 @@ OF_ALL = "runsvdir sv svlogd ip"
 """What every node needs of Debian's programs."""
 OF_PODS = "containerd ctr runc conntrack iptables-restore haproxy"
 """... one that runs pods: it may have to find several masters."""
-OF_MASTERS = "etcd dnsmasq curl bash"
+OF_MASTERS = "etcd pdns_recursor rec_control curl bash busybox"
 
 ROUTES, NAT = secret("routes"), secret("nat")
 PAUSE_SCRIPT = f"{RUN}/pause"
