@@ -68,6 +68,15 @@ def add(
             show_default=False,
         ),
     ] = None,
+    coredns: Annotated[
+        Path | None,
+        typer.Option(
+            "--coredns",
+            metavar="FILE",
+            help="CoreDNS' program, for clusters of this release; else they have another resolver.",
+            show_default=False,
+        ),
+    ] = None,
     state: State = None,
     output: OutputAs = Output.TABLE,
 ) -> None:
@@ -79,7 +88,8 @@ def add(
         _ended(),
         on_disk("the release can't be added"),
     ):
-        added = Releases(choices.state_of(state)).add(source, sha512, tell=step.say)
+        releases = Releases(choices.state_of(state))
+        added = releases.add(source, sha512, coredns=coredns, tell=step.say)
         release = added.release
         step.result(f"{release.version}, {release.size >> 20} MiB")
     if output is Output.JSON:

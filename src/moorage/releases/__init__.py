@@ -9,12 +9,14 @@ That is all that a driver needs to know of Kubernetes: where it came from doesn'
 Several lie side by side. A release is there whole or not at all, and never changes.
 """
 
+from moorage.releases.binary import COREDNS
 from moorage.releases.release import Release
 from moorage.releases.releases import Added, Releases
 from moorage.releases.use import in_use
 from moorage.releases.version import NEWEST, OLDEST, Version
 
 __all__ = [
+    "COREDNS",
     "NEWEST",
     "OLDEST",
     "Added",

@@ -13,8 +13,10 @@ from moorage.model.errors import Refused
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 """Those that say their version with `--version`."""
 NEEDED = (*SERVERS, "kubectl")
-KNOWN = (*NEEDED, "kubeadm")
-"""What is kept of an archive; kubeadm where it is there."""
+COREDNS = "coredns"
+"""Upstream publishes it by itself: https://github.com/coredns/coredns/releases"""
+KNOWN = (*NEEDED, "kubeadm", COREDNS)
+"""What is kept of an archive or a directory, the last two where they are there."""
 MOST_BYTES = 1 << 30
 """The largest of them has 130 MB so far."""
 BLOCK = 1 << 20

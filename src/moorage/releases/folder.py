@@ -18,12 +18,11 @@ def gather(folder: Path, directory: Path) -> dict[str, Binary]:
     """
     found = {name for name in binary.KNOWN if os.path.lexists(folder / name)}
     binary.refuse_missing(found, str(folder))
-    return {
-        name: _copied(folder / name, directory / name) for name in binary.KNOWN if name in found
-    }
+    return {name: copied(folder / name, directory / name) for name in binary.KNOWN if name in found}
 
 
-def _copied(source: Path, target: Path) -> Binary:
+def copied(source: Path, target: Path) -> Binary:
+    """Copy a program. Raises Refused where it is no plain file, OSError where it can't be read."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(source, flags)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from moorage.model.errors import Conflict, NotFound, Refused
 from moorage.releases import archive, binary, checksum, elf, fetch, folder, release, told
-from moorage.releases.binary import Binary
+from moorage.releases.binary import COREDNS, Binary
 from moorage.releases.fetch import Tell
 from moorage.releases.release import Release
 from moorage.releases.version import Version, refuse_unknown
@@ -83,6 +83,10 @@ class Releases:
             raise NotFound(f"There is no release {version} of Kubernetes here; there is {there}.")
         return release.read(directory)
 
+    def having(self, name: str) -> frozenset[str]:
+        """The versions of which the release has this program."""
+        return frozenset(path.parent.name for path in self.directory.glob(f"v*/{name}"))
+
     def newest(self) -> Release:
         """The last one by its version; what is before a release only where nothing else is there.
 
@@ -95,11 +99,19 @@ class Releases:
             )
         return next((each for each in found if not each.version.pre), found[0])
 
-    def add(self, source: str, sha512: str | None = None, *, tell: Tell = lambda _: None) -> Added:
+    def add(
+        self,
+        source: str,
+        sha512: str | None = None,
+        *,
+        coredns: Path | None = None,
+        tell: Tell = lambda _: None,
+    ) -> Added:
         """Take over the archive in `source` (a file or an URL), or a directory of binaries.
 
         `sha512` is the archive's: its digits, or the file or URL that holds them; None: it
-        lies beside the archive. A directory has none, and is believed.
+        lies beside the archive. A directory has none, and is believed; so is the program
+        `coredns`, which clusters of the release are to have.
 
         Raises Refused (Invalid, NotFound, Conflict) with what is wrong with it, RetryLater
         where it could not be fetched: nothing has changed then.
@@ -110,7 +122,7 @@ class Releases:
         with self._held():
             wanted = None if is_folder else checksum.expected(source, sha512)
             for each in self.list():
-                if wanted is not None and each.sha512 == wanted:
+                if wanted is not None and each.sha512 == wanted and coredns is None:
                     release.refuse_changed(each)
                     return Added(each, is_new=False)
             with self._draft() as draft:
@@ -122,6 +134,9 @@ class Releases:
                     binaries = folder.gather(Path(source), made)
                 else:
                     binaries = _unpacked(source, wanted, draft, made, tell)
+                if coredns is not None:
+                    taken = folder.copied(coredns, made / COREDNS)
+                    binaries |= {COREDNS: taken}
                 tell("checked")
                 return self._taken(made, binaries, fetch.shown(source), wanted)
 

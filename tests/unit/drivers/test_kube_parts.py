@@ -27,7 +27,7 @@ from moorage.drivers.kubernetes import (
     zones,
 )
 from moorage.drivers.kubernetes.naming import OURS, marks, node_specs
-from moorage.drivers.kubernetes.place import SERVICES, group_of, place_of
+from moorage.drivers.kubernetes.place import SERVICES, Given, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact, minor
 from moorage.model.errors import Invalid, NotFound
 from moorage.model.nodegroup import Taint
@@ -369,7 +369,7 @@ def test_who_may_do_what() -> None:
         "moorage:members": "cluster-admin",
         "moorage:readers": "view",
         "moorage:kubelet-clients": "system:kubelet-api-admin",
-        "moorage:dns": "system:kube-dns",
+        "moorage:dns": "moorage:dns",
     }
     digests = {access.wanted("10.254.0.10", at) for at in (["10.128.0.2"], ["10.128.0.3"])}
     assert {len(each) for each in digests} == {16}
@@ -526,6 +526,6 @@ def test_workers_are_told_nothing_of_it() -> None:
         {"master-0": "10.128.0.2", "worker-0": "10.128.0.20"},
         "worker-0",
         "v1.20.2",
-        sign_in=SIGN_IN,
+        given=Given(SIGN_IN),
     )
     assert told.sign_in is None

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from inline_snapshot import snapshot
 
-from moorage.drivers.kubernetes import dns, zones
+from moorage.drivers.kubernetes import coredns, dns, recursor, zones
 from moorage.drivers.kubernetes.addresses import ranges
-from moorage.drivers.kubernetes.place import secret
-from tests.unit.drivers.kube_scene import place
+from moorage.drivers.kubernetes.place import Given, place_of, secret
+from tests.unit.drivers.kube_scene import cluster, place
 
 FACTS = """\
 service default api ClusterIP 10.254.0.1 -
@@ -96,7 +96,7 @@ def test_addresses_are_looked_up_in_no_more_than_the_cluster_s_ranges(tmp_path: 
 
 
 def test_what_the_resolver_is_told() -> None:
-    assert dns.config(place("master-0")) == snapshot("""\
+    assert recursor.config(place("master-0")) == snapshot("""\
 local-address=10.128.0.2
 local-port=53
 allow-from=127.0.0.0/8,10.128.0.0/24,10.100.0.0/16
@@ -119,4 +119,33 @@ threads=1
 max-mthreads=512
 max-cache-entries=20000
 max-packetcache-entries=20000
+""")
+
+
+def test_a_release_with_coredns_has_its_names_by_it() -> None:
+    given = Given(with_coredns=frozenset({"v1.20.2"}))
+    own, other = (
+        place_of(cluster(1, 0), {"master-0": "10.128.0.2"}, "master-0", version, given=given)
+        for version in ("v1.20.2", "v1.21.0")
+    )
+    assert [service.name for service in dns.services(own)] == ["dns"]
+    assert [service.name for service in dns.services(other)] == ["dns", "dns-feed"]
+    assert " ".join(dns.services(own)[0].argv) == snapshot(
+        "/opt/kubernetes/coredns -conf /run/moorage/kubernetes/Corefile"
+    )
+    assert {Path(path).name for path in dns.files(own)} == {"Corefile"}
+    assert coredns.config(own) == snapshot("""\
+.:53 {
+    bind 10.128.0.2
+    errors
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        kubeconfig /run/moorage/kubernetes/dns.conf self
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+        ttl 5
+    }
+    forward . /etc/resolv.conf
+    cache 30
+    loadbalance
+}
 """)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from moorage.releases import binary, elf
 
-KNOWN = binary.KNOWN
+KNOWN = (*binary.NEEDED, "kubeadm")
 AMD64, ARM64 = 62, 183
 PLACE = "kubernetes/server/bin"
 HERE = {"amd64": AMD64, "arm64": ARM64}[elf.here()]

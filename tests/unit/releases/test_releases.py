@@ -124,6 +124,36 @@ def test_one_that_is_incomplete(tmp_path: Path, releases: Releases, name: str) -
     assert f"it lacks {name}." in refused(releases, made.folder(tmp_path / "folder", content))
 
 
+def test_a_coredns_of_its_own(tmp_path: Path, releases: Releases) -> None:
+    archive = made.published(tmp_path, made.archive(made.programs()))
+    plain = tmp_path / "coredns"
+    plain.write_bytes(made.program("CoreDNS-1.8.0\n"))
+    first = releases.add(str(archive), coredns=plain).release
+    assert (first.directory / "coredns").read_bytes() == plain.read_bytes()
+    assert releases.having("coredns") == {"v1.20.2"}
+    assert not releases.add(str(archive), coredns=plain).is_new
+    assert not releases.add(str(archive)).is_new, "the archive is there, and more"
+    plain.write_bytes(made.program("CoreDNS-1.9.0\n"))
+    with pytest.raises(Conflict, match="there already with other programs"):
+        releases.add(str(archive), coredns=plain)
+    releases.remove(first.version, {})
+    assert releases.having("coredns") == set()
+    for odd, why in (
+        (made.program(machine=made.ELSEWHERE), "is made for "),
+        (made.program(interpreter="/lib64/ld-linux-x86-64.so.2"), "linked statically"),
+        (b"#!/bin/sh\n", "is no ELF program"),
+    ):
+        plain.write_bytes(odd)
+        with pytest.raises(Refused, match=f"^coredns {why}|^coredns .*{why}"):
+            releases.add(str(archive), coredns=plain)
+    with pytest.raises(FileNotFoundError):
+        releases.add(str(archive), coredns=tmp_path / "nowhere")
+    assert releases.list() == []
+    directory = made.folder(tmp_path / "folder", made.programs())
+    (directory / "coredns").write_bytes(made.program("CoreDNS-1.8.0\n"))
+    assert "coredns" in releases.add(str(directory)).release.binaries
+
+
 def test_a_clients_archive(tmp_path: Path, releases: Releases) -> None:
     content = made.archive({}, made.entry("kubernetes/client/bin/kubectl", b"x"))
     said = refused(releases, made.published(tmp_path, content))

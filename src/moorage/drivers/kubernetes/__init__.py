@@ -15,8 +15,7 @@ they are for.
     service.py        a program under runit
     control_plane.py  etcd, API server, controller-manager, scheduler: their arguments
     node_agents.py    containerd, kubelet, kube-proxy, the network of pods
-    dns.py            the cluster's DNS
-    zones.py          what it answers, and how that comes from services and endpoints
+    dns.py            the cluster's DNS: coredns.py, or recursor.py and zones.py
     access.py         kubeconfigs, and the objects that grant rights
     laying.py         all of a node's files: certificates, configurations, services
     script.py         the script that lays them and starts what they are for

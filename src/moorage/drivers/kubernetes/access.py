@@ -30,6 +30,7 @@ APPLIED = f"{PREFIX}applied"
 """Annotation of the first object: a digest of all of them."""
 RBAC = "rbac.authorization.k8s.io"
 BINDINGS = f"/apis/{RBAC}/v1/clusterrolebindings"
+ROLES = f"/apis/{RBAC}/v1/clusterroles"
 
 
 def kubeconfig(server: str, ca: bytes, pair: KeyPair) -> bytes:
@@ -72,9 +73,10 @@ def objects(resolver: str, masters: Iterable[str]) -> dict[str, dict[str, Any]]:
         MEMBERS: "cluster-admin",
         READERS: "view",
         KUBELET_CLIENTS: "system:kubelet-api-admin",
-        RESOLVERS: "system:kube-dns",  # it lists and watches services and endpoints, no more
+        RESOLVERS: RESOLVERS,
     }
     made = {f"{BINDINGS}/{group}": _binding(group, role) for group, role in bound.items()}
+    made[f"{ROLES}/{RESOLVERS}"] = _role(RESOLVERS)
     made |= _resolver(resolver, sorted(masters))
     first = made[f"{BINDINGS}/{MEMBERS}"]
     first["metadata"]["annotations"] = {APPLIED: digest(made)}
@@ -110,6 +112,20 @@ def _resolver(address: str, masters: list[str]) -> dict[str, dict[str, Any]]:
             "metadata": meta,
             "subsets": [{"addresses": [{"ip": ip} for ip in masters], "ports": ports}],
         },
+    }
+
+
+def _role(name: str) -> dict[str, Any]:
+    """What CoreDNS asks for, and that is all that a resolver can need."""
+    core, slices = ["endpoints", "services", "pods", "namespaces"], ["endpointslices"]
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": [
+            {"apiGroups": [""], "resources": core, "verbs": ["list", "watch"]},
+            {"apiGroups": ["discovery.k8s.io"], "resources": slices, "verbs": ["list", "watch"]},
+        ],
     }
 
 

@@ -25,14 +25,13 @@ from moorage.drivers.kubernetes import steps as verbs
 from moorage.drivers.kubernetes.addresses import ranges
 from moorage.drivers.kubernetes.hosting import runs_pods
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, Marks, marks, version
-from moorage.drivers.kubernetes.place import Place, group_of, place_of
+from moorage.drivers.kubernetes.place import NOTHING, Given, Place, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import Role
 from moorage.model.plan import RESTART, Step
 from moorage.model.ports import Completed, Member, Members
-from moorage.model.sign_in import SignIn
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class Acts:
     way: Way
     cluster: ClusterSpec
     members: Members
-    sign_in: SignIn | None = None
+    given: Given = NOTHING
 
     async def perform(self, step: Step) -> None:
         """Raises RetryLater, with the cause; ValueError for a verb that is not ours."""
@@ -323,7 +322,7 @@ class Acts:
         self._address(name)
         addresses = {n: m.node.address for n, m in self.members.items() if m.node.address}
         endpoint = self._member(name).node.endpoint or ""
-        return place_of(self.cluster, addresses, name, told, endpoint, sign_in=self.sign_in)
+        return place_of(self.cluster, addresses, name, told, endpoint, given=self.given)
 
     def _marks(self, name: str, told: str) -> Marks:
         return marks(group_of(self.cluster, name), told)

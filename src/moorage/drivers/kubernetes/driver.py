@@ -12,6 +12,7 @@ from moorage.drivers.kubernetes.acts import Acts
 from moorage.drivers.kubernetes.listening import listen
 from moorage.drivers.kubernetes.naming import VERSION, node_specs
 from moorage.drivers.kubernetes.observation import look
+from moorage.drivers.kubernetes.place import Given
 from moorage.drivers.kubernetes.reconcile import reconcile
 from moorage.drivers.kubernetes.seen import KubeObserved
 from moorage.model.cluster import ClusterSpec
@@ -19,7 +20,7 @@ from moorage.model.node import NodeSpec, ObservedNode
 from moorage.model.plan import Step
 from moorage.model.ports import Members
 from moorage.model.sign_in import SignIn
-from moorage.releases import Releases
+from moorage.releases import COREDNS, Releases
 
 OLDEST = "v1.20.0"
 """What a cluster is taken for that names no release where none is installed: its nodes would
@@ -60,10 +61,10 @@ class KubernetesDriver:
         return await look(self._way, self._told(cluster), nodes, members)
 
     def plan(self, cluster: ClusterSpec, seen: KubeObserved) -> list[Step]:
-        return reconcile(self._told(cluster), self.nodes(cluster), seen, self._sign_in)
+        return reconcile(self._told(cluster), self.nodes(cluster), seen, self._given())
 
     async def perform(self, step: Step, cluster: ClusterSpec, members: Members) -> None:
-        await Acts(self._way, self._told(cluster), members, self._sign_in).perform(step)
+        await Acts(self._way, self._told(cluster), members, self._given()).perform(step)
 
     def changes(
         self, cluster: ClusterSpec, nodes: Mapping[str, ObservedNode]
@@ -72,6 +73,9 @@ class KubernetesDriver:
 
     async def aclose(self) -> None:
         await self._way.aclose()
+
+    def _given(self) -> Given:
+        return Given(self._sign_in, self._releases.having(COREDNS))
 
     def _told(self, cluster: ClusterSpec) -> ClusterSpec:
         """With a release: services have named one, and whoever comes past them may have not."""

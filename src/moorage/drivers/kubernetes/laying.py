@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from moorage.drivers.kubernetes import access, control_plane, dns, node_agents, zones
+from moorage.drivers.kubernetes import access, control_plane, dns, node_agents
 from moorage.drivers.kubernetes.naming import Marks
 from moorage.drivers.kubernetes.place import (
     DOMAIN,
@@ -59,7 +59,7 @@ def services(place: Place, marks: Marks) -> tuple[tuple[Service, ...], tuple[Ser
     if place.is_master:
         first += [control_plane.etcd(place), control_plane.apiserver(place)]
         later += [control_plane.controllers(place), control_plane.scheduler(place)]
-        later += [dns.server(), zones.feed(dns.RELOAD)]
+        later += dns.services(place)
     return tuple(first), tuple(later)
 
 

@@ -30,6 +30,18 @@ PAUSE = "moorage.local/pause:1"
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What this install gives to all of its clusters.
+
+    `sign_in`: where API servers ask about tokens of Keystone's; None: they know none.
+    `with_coredns`: the versions of which the release has a CoreDNS.
+    """
+
+    sign_in: SignIn | None = None
+    with_coredns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """A node in its cluster. `masters`: the address of each, by the node's hostname."""
 
@@ -48,7 +60,8 @@ class Place:
     endpoint: str = ""
     """The `host:port` under which clients outside find the cluster's API; empty: nowhere."""
     sign_in: SignIn | None = None
-    """Where a master's API server asks about tokens of Keystone's; None: it knows none."""
+    """As in Given; None in a worker."""
+    has_coredns: bool = False
 
     @property
     def is_master(self) -> bool:
@@ -73,6 +86,9 @@ class Place:
         return f"https://{next(iter(self.masters.values()))}:{PORT}"
 
 
+NOTHING = Given()
+
+
 def binary(name: str) -> str:
     return f"{BINARIES}/{name}"
 
@@ -89,7 +105,7 @@ def place_of(
     version: str,
     endpoint: str = "",
     *,
-    sign_in: SignIn | None = None,
+    given: Given = NOTHING,
 ) -> Place:
     """The place of a node. `addresses`: by name, of all nodes whose address is known."""
     group = group_of(cluster, name)
@@ -110,7 +126,8 @@ def place_of(
         vcpus=group.flavor.vcpus,
         runs_pods=runs_pods(cluster, group.role),
         endpoint=endpoint,
-        sign_in=sign_in if group.role is Role.MASTER else None,
+        sign_in=given.sign_in if group.role is Role.MASTER else None,
+        has_coredns=version in given.with_coredns,
     )
 
 

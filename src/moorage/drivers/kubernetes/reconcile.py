@@ -28,14 +28,13 @@ from moorage.drivers.kubernetes.hosting import note, noted_version, runs_pods
 from moorage.drivers.kubernetes.laying import digest
 from moorage.drivers.kubernetes.marking import are_marked
 from moorage.drivers.kubernetes.naming import DRAINED, LAID, marks, version
-from moorage.drivers.kubernetes.place import group_of, place_of
+from moorage.drivers.kubernetes.place import NOTHING, Given, group_of, place_of
 from moorage.drivers.kubernetes.seen import KubeObserved, Standing
 from moorage.drivers.kubernetes.steps import step
 from moorage.model import plan
 from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeSpec, Role
 from moorage.model.plan import ENSURE_NODE, Step
-from moorage.model.sign_in import SignIn
 from moorage.planning.nodes import delete_node, node_steps
 
 RESTART, PROOF = 3, 2
@@ -53,10 +52,10 @@ def reconcile(
     cluster: ClusterSpec,
     wanted: list[NodeSpec],
     seen: KubeObserved,
-    sign_in: SignIn | None = None,
+    given: Given = NOTHING,
 ) -> list[Step]:
     """The whole plan; empty when every node is as it should be."""
-    return _Plan(cluster, wanted, seen, sign_in).all()
+    return _Plan(cluster, wanted, seen, given).all()
 
 
 class _Plan:
@@ -65,10 +64,10 @@ class _Plan:
         cluster: ClusterSpec,
         wanted: list[NodeSpec],
         seen: KubeObserved,
-        sign_in: SignIn | None,
+        given: Given,
     ) -> None:
         self.cluster = cluster
-        self.sign_in = sign_in
+        self.given = given
         self.seen = seen
         self.wanted = wanted
         self.masters = [spec.name for spec in wanted if spec.role is Role.MASTER]
@@ -341,7 +340,7 @@ class _Plan:
         if {name, *self.masters} - addresses.keys():
             return ""
         told = self._version(name)
-        place = place_of(self.cluster, addresses, name, told, sign_in=self.sign_in)
+        place = place_of(self.cluster, addresses, name, told, given=self.given)
         return digest(place, marks(self._group(name), told))
 
     def _revision(self, name: str) -> str:
