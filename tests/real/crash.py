@@ -46,6 +46,10 @@ class Crash:
     """Where it is to be killed next, in order."""
     struck: list[str] = field(default_factory=list)
     _planned: list[str] = field(default_factory=list)
+    _passed: list[str] = field(default_factory=list)
+    _counts: bool = False
+    _born: int = 0
+    """How many of those are of processes that died."""
     _server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -59,6 +63,7 @@ class Crash:
         home = Home(self.install.state)
         environment = {**choices.environment(), **self.install.variables}
         while True:
+            self._born = len(self.passed())
             self._server = daemon.spawn(home, environment)
             try:
                 daemon.await_ready(
@@ -86,10 +91,14 @@ class Crash:
     def strike(self) -> None:
         """From now on it is killed, at the first of what is planned."""
         self.passed()
+        self._passed, self._born, self._counts = [], 0, True
         self.ahead = deque(self._planned)
         self._arm_next()
 
     def disarm(self) -> None:
+        """What comes now is no part of what is tried."""
+        self.passed()
+        self._counts = False
         self.ahead.clear()
         (self.directory / failpoints.KILL).unlink(missing_ok=True)
 
@@ -108,11 +117,17 @@ class Crash:
         return True
 
     def passed(self) -> list[str]:
-        """The failpoints that were passed since this was asked last."""
-        file = self.directory / failpoints.PASSED
-        lines = file.read_text().splitlines()
-        os.truncate(file, 0)
-        return lines
+        """The failpoints that were passed since `strike`, until it was disarmed."""
+        with contextlib.suppress(FileNotFoundError):
+            file = self.directory / failpoints.PASSED
+            lines = file.read_text().splitlines()
+            os.truncate(file, 0)
+            self._passed += lines if self._counts else []
+        return self._passed
+
+    def _turned(self) -> bool:
+        """Whether a turn has ended in a process that came after one that died."""
+        return self._born > 0 and "after claims.apply" in self.passed()[self._born :]
 
     def dead(self, seconds: float = 0.0) -> bool:
         assert self._server is not None
@@ -194,16 +209,19 @@ class Crash:
     def complete(self, uuid: str, since: int = -1) -> None:
         """Until it is whole, and was looked at after the event `since`; then the books are right.
 
-        A cluster may be UNHEALTHY for a while; one that failed has failed the test.
+        A cluster may be UNHEALTHY for a while; one that failed has failed the test. What was done
+        by a process that died before it told of it is an event of nobody's: the next one finds the
+        cluster whole, and says nothing.
         """
 
         def look() -> bool:
+            turned = self._turned()
             shown = self.shown(uuid)
             assert not shown["status"].endswith("_FAILED"), (shown, self.log_end())
             return (
                 shown["status"].endswith("_COMPLETE")
                 and shown["health_status"] == "HEALTHY"
-                and self.last_event(uuid, turn=True) > since
+                and (turned or self.last_event(uuid, turn=True) > since)
             )
 
         self.attend(look, f"complete: {uuid}")

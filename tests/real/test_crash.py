@@ -168,7 +168,7 @@ def managers(crash: Crash) -> None:
     crash.strike()
     since = last_event(crash, uuid)
     demote = f"until docker node demote {host}master-0; do sleep 0.1; done"  # it takes its time
-    crash.runc(uuid, "worker-1", "timeout", "10", "sh", "-c", demote)
+    crash.runc(uuid, "worker-1", "timeout", "60", "sh", "-c", demote)
     crash.complete(uuid, since)
     since = last_event(crash, uuid)
     patch = [{"op": "replace", "path": "/node_count", "value": 1}]
@@ -310,14 +310,22 @@ AT_ITS_OWN_TIME = {"heartbeats.beat", "claims.recall", "claims.renew", "claims.h
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", OPERATIONS, ids=lambda killed: killed.operation.__name__)
 def test_killed_at_each_failpoint_that_it_passes(crash: Crash, killed: Killed) -> None:
-    """One at a time, with the operation begun anew for each."""
+    """One at a time, with the operation begun anew for each.
+
+    It passes some only once, such as the opening of a network that is open from then on.
+    """
     crash.plan([])
     killed.operation(crash)
-    for point in dict.fromkeys(crash.passed()):
+    points = list(dict.fromkeys(crash.passed()))
+    missed = []
+    for point in points:
         crash.plan([point])
         try:
             killed.operation(crash)
         finally:
             crash.disarm()
         crash.check()
-        assert crash.struck == [point] or point.split()[1] in AT_ITS_OWN_TIME
+        if crash.struck != [point]:
+            assert point.split()[1] in AT_ITS_OWN_TIME or point not in crash.passed()
+            missed.append(point)
+    assert len(missed) < len(points) / 4, missed
