@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.real.conftest import fresh_install
 from tests.real.install import Install, Tenant
 from tests.real.kubernetes import SERVE, Kubectl, built, deployment, kubectl_of, load, pod, service
 from tests.real.power import cut
+from tests.real.topology import Place, sh
 from tests.unit.trust.requests import request
 
 pytestmark = pytest.mark.real
@@ -95,6 +97,20 @@ def test_pods_and_services(kubectl: Kubectl) -> None:
         for _ in range(20)
     }
     assert len(seen) > 1
+
+
+def test_the_kubeconfig_works_on_another_machine(kubectl: Kubectl) -> None:
+    there = Place()
+    try:
+        sh(f"ip link add far0 type veth peer name far1 netns {there.pid}")
+        sh("ip address add 198.51.100.1/24 dev far0; ip link set far0 up")
+        there.sh("ip address add 198.51.100.2/24 dev far1; ip link set far1 up")
+        there.sh("ip route add default via 198.51.100.1")
+        told = there.sh(f"{kubectl.program} --kubeconfig {kubectl.kubeconfig} get nodes")
+        assert "web-master-0" in told
+    finally:
+        subprocess.run(["ip", "link", "delete", "far0"], check=False)
+        there.close()
 
 
 def test_node_ports(kubectl: Kubectl, install: Install, uuid: str) -> None:
