@@ -49,7 +49,8 @@ class Crash:
     _passed: list[str] = field(default_factory=list)
     _counts: bool = False
     _born: int = 0
-    """How many of those are of processes that died."""
+    """How many of those are of processes that died; 0 where none has, since the last event that
+    was asked for."""
     _server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -238,6 +239,9 @@ class Crash:
             marker = f"&marker={events[-1]['id']}"
 
     def last_event(self, uuid: str, *, turn: bool = False) -> int:
+        """Its id; what dies from now on, dies after it."""
+        if not turn:
+            self._born = 0
         events = [e for e in self.events(uuid) if not turn or (e["kind"] == "turn" and e["ok"])]
         return int(events[-1]["id"]) if events else -1
 

@@ -212,8 +212,16 @@ class _Plan:
 
         To leave a majority that is there would make two swarms of one.
         """
-        alone = len(self.masters) == 1
-        return self.cluster.attempts >= GIVE_UP if alone else 2 * len(holders) <= len(self.masters)
+        tried = self.cluster.attempts >= GIVE_UP
+        if len(self.masters) == 1:
+            return tried
+        voters = [name for name in holders if not (tried and self._is_outside(name))]
+        return 2 * len(voters) <= len(self.masters)
+
+    def _is_outside(self, name: str) -> bool:
+        """Whether its engine was on its way into a swarm, and got none: so it has no vote."""
+        info = self.seen.info(name)
+        return info is not None and info.state in {"pending", "error"} and not info.node_id
 
     def _state(self, name: str) -> str:
         info = self.seen.info(name)
