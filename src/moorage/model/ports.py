@@ -234,10 +234,11 @@ class NodeNetwork(Protocol):
         """Whether the node's link is there, on its segment, and carries anything."""
         ...
 
-    async def trouble(self, slot: int, port: int | None) -> str:
+    async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:
         """What others took away of what `open` made; empty where nothing is lost.
 
-        Of what `publish` made as well, where the cluster's port is to lead to a `port`. Cheap
+        Of what `publish` made as well, where the cluster's port is to lead to a `port`; and of
+        what it did for `masters`, if any are named, no less and no more is to be there. Cheap
         enough for every look; what it tells may be a second old. `open` and `publish` put it right.
         """
         ...

@@ -128,14 +128,14 @@ class LocalNetwork:
     async def detach(self, slot: int, index: int) -> None:
         await to_its_end(links.detach, self._segment(slot), index)
 
-    async def trouble(self, slot: int, port: int | None) -> str:
+    async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:
         segment = self._segment(slot)
         async with self._table:
             if self._looked is None or monotonic() - self._looked.at >= LOOK_SECONDS:
                 self._looked = await self._look()
             look = self._looked
         return look.trouble or rules.trouble(
-            look.uplinks, segment, port, look.seen, door=self._door
+            look.uplinks, segment, port, look.seen, masters=masters, door=self._door
         )
 
     async def publish(

@@ -69,6 +69,9 @@ class LocalProvider:
         self._locks: WeakValueDictionary[NodeRef | str, asyncio.Lock] = WeakValueDictionary()
         self._opened: set[str] = set()
         """Clusters whose network this process has made or repaired; others may be half there."""
+        self._masters: dict[str, tuple[str, ...]] = {}
+        """By cluster: the addresses of its nodes that expose a port, as their marks said last.
+        To them each look of the watch compares, for it can't read all marks each time."""
         self._promised = promised_mib(self._places)
 
     async def ensure(self, spec: NodeSpec) -> ObservedNode:
@@ -87,6 +90,7 @@ class LocalProvider:
         return await self._look(place)
 
     async def observe(self, owner: str) -> list[ObservedNode]:
+        self._note_masters(owner)
         return [await self._look(place, turn=True) for place in self._all(owner)]
 
     async def delete(self, ref: NodeRef) -> None:
@@ -270,21 +274,33 @@ class LocalProvider:
         slot = marks.slot if marks else self._slots.of(place.home)
         if slot is not None and self._slots.holds(slot, place.home):
             self._opened.discard(place.ref.owner)
+            self._masters.pop(place.ref.owner, None)
             await self._network.close(slot)
             self._slots.release(slot, place.home)
 
     async def _publish(self, owner: str, *, coming: Place | None = None) -> None:
         """Lead the cluster's port to its first node that runs, or is `coming`, and exposes one."""
-        known = [(place, marks) for place in self._places.all(owner) if (marks := place.marks())]
-        masters = [
-            self._network.address(marks.slot, marks.index) for _, marks in known if marks.expose
-        ]
-        for place, marks in known:
-            runs = _runs(self._runc.init(place.container))
-            if marks.expose and (runs or place == coming):
+        masters = self._note_masters(owner)
+        for place, marks, port in masters:
+            if place == coming or _runs(self._runc.init(place.container)):
                 address = self._network.address(marks.slot, marks.index)
-                await self._network.publish(marks.slot, address, marks.expose, masters)
+                await self._network.publish(marks.slot, address, port, self._masters[owner])
                 return
+
+    def _note_masters(self, owner: str) -> list[tuple[Place, Marks, int]]:
+        """The cluster's nodes that expose a port, which are its masters to the network."""
+        found = [
+            (place, marks, marks.expose)
+            for place in self._places.all(owner)
+            if (marks := place.marks()) and marks.expose
+        ]
+        if found:
+            self._masters[owner] = tuple(
+                self._network.address(marks.slot, marks.index) for _, marks, _ in found
+            )
+        else:
+            self._masters.pop(owner, None)
+        return found
 
     async def _look(self, place: Place, *, turn: bool = False) -> ObservedNode:
         """`turn`: a turn will know of what is seen, so that only what differs is told."""
@@ -319,7 +335,8 @@ class LocalProvider:
 
     async def _troubles(self, place: Place, marks: Marks) -> tuple[str, str]:
         """What is wrong with a node that runs: with its network's guards, and with its disk."""
-        lost = await self._network.trouble(marks.slot, marks.expose)
+        masters = self._masters.get(place.ref.owner, ()) if marks.expose else ()
+        lost = await self._network.trouble(marks.slot, marks.expose, masters)
         return lost, disk.trouble(place.root)
 
 
