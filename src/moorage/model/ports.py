@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from moorage.model.caller import Caller
@@ -210,6 +211,11 @@ class Authority(Protocol):
 class NodeNetwork(Protocol):
     """The network of a provider's nodes on this machine: one segment a cluster, no way between."""
 
+    @property
+    def pool(self) -> IPv4Network:
+        """All segments are parts of it."""
+        ...
+
     def address(self, slot: int, index: int) -> str:
         """The IPv4 address of the cluster's node number `index`."""
         ...
@@ -315,11 +321,13 @@ class Checks(Protocol):
         labels: Mapping[str, str],
         former: Mapping[str, str] | None = None,
         runs: str = "",
+        nodes: Iterable[IPv4Network] = (),
     ) -> Mapping[str, str]:
         """A cluster's labels as it will have them, with what follows where nothing is said.
 
         `former`: what it has now, where it is to be changed; `runs`: the version of its engine
-        by now, where that is known. Raises Invalid.
+        by now, where that is known; `nodes`: where its nodes' addresses will come from, as far
+        as that is known. Raises Invalid.
         """
         ...
 
@@ -331,6 +339,16 @@ class HasHome(Protocol):
     @property
     def home(self) -> str:
         """The place, as `machine/install`: only a conductor there works on its clusters."""
+        ...
+
+
+@runtime_checkable
+class HasAddresses(Protocol):
+    """A provider that knows beforehand where its nodes' addresses come from."""
+
+    @property
+    def addresses(self) -> Sequence[IPv4Network]:
+        """No other use of these can be made in a cluster."""
         ...
 
 

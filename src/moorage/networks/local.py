@@ -82,6 +82,10 @@ class LocalNetwork:
         """None once something was changed; only read and set with `_table` held."""
         self._mtu: dict[int, int] = {}
 
+    @property
+    def pool(self) -> IPv4Network:
+        return self._pool
+
     def address(self, slot: int, index: int) -> str:
         return str(self._segment(slot).address(index))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network
 from typing import Protocol, TypeVar
 
 from moorage.model.caller import Caller, Permission
@@ -10,7 +11,14 @@ from moorage.model.cluster import Cluster
 from moorage.model.errors import Conflict, Invalid
 from moorage.model.node import Flavor, NodeSpec
 from moorage.model.offer import Offer, OfferKind
-from moorage.model.ports import AnyDriver, Checks, HasHome, HasRoom, NodeProvider
+from moorage.model.ports import (
+    AnyDriver,
+    Checks,
+    HasAddresses,
+    HasHome,
+    HasRoom,
+    NodeProvider,
+)
 from moorage.planning import healing
 from moorage.services import rules
 from moorage.services.access import require
@@ -73,16 +81,23 @@ class Catalogue:
         driver = self.driver(coe)
         return driver.labels if isinstance(driver, Checks) else frozenset()
 
-    def checked(
-        self, coe: str, labels: Mapping[str, str], before: Cluster | None = None
-    ) -> Mapping[str, str]:
-        """A cluster's labels as it will have them, by its driver. Raises Invalid."""
+    def checked(self, coe: str, labels: Mapping[str, str], provider: str) -> Mapping[str, str]:
+        """A new cluster's labels as it will have them, by its driver. Raises Invalid."""
         driver = self.driver(coe)
         if not isinstance(driver, Checks):
             return labels
-        if before is None:
-            return driver.checked(labels)
+        return driver.checked(labels, nodes=self._addresses(provider))
+
+    def rechecked(self, before: Cluster, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """The same for a cluster that is there."""
+        driver = self.driver(before.coe)
+        if not isinstance(driver, Checks):
+            return labels
         return driver.checked(labels, before.labels, before.coe_version or "")
+
+    def _addresses(self, provider: str) -> Sequence[IPv4Network]:
+        where = self.provider(provider)
+        return where.addresses if isinstance(where, HasAddresses) else ()
 
     def said_of_labels(self, coe: str, labels: Mapping[str, str]) -> str | None:
         """A sentence on those that have no effect here: they are kept, and reported."""

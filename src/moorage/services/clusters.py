@@ -110,7 +110,7 @@ class ClusterService:
         provider = self._catalogue.provider_for(labels)
         shelf = await self._catalogue.shelf(provider)
         rules.refuse_large("labels", labels)
-        labels = dict(self._catalogue.checked(template.coe, labels))
+        labels = dict(self._catalogue.checked(template.coe, labels, provider))
         own = {name: value for name, value in new.options.items() if value is not None}
         given = options.checked(
             {**_inherited(template), **own, "merge_labels": new.merge_labels},
@@ -270,7 +270,7 @@ class ClusterService:
                 cluster, template, formers, flavors, ident=release.group, batch_size=batch
             )
             # What its driver makes something of is the template's, where that says anything.
-            labels = self._catalogue.checked(cluster.coe, {**after.labels, **offered}, cluster)
+            labels = self._catalogue.rechecked(cluster, {**after.labels, **offered})
             return dataclasses.replace(after, labels=dict(labels))
 
         return await self.wish(caller, cluster.uuid, wish)

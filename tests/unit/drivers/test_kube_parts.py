@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import tarfile
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -266,14 +267,42 @@ def test_pods_addresses_follow_from_the_node_s() -> None:
     [
         ({"service_cluster_ip_range": "x"}, "must be an IPv4 network"),
         ({"service_cluster_ip_range": "8.8.0.0/16"}, "must be a private network"),
-        ({"service_cluster_ip_range": "10.100.0.0/20"}, "overlap"),
-        ({"flannel_network_cidr": "10.128.0.0/16"}, "overlap"),
+        ({"service_cluster_ip_range": "10.100.0.0/20"}, "10.100.0.0/20, .* 10.100.0.0/16, overlap"),
         ({"flannel_network_cidr": "10.99.0.0/24"}, "from /8 to /16"),
     ],
 )
 def test_ranges_that_cannot_be(labels: dict[str, str], why: str) -> None:
     with pytest.raises(Invalid, match=why):
         addresses.ranges(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "nodes", "why"),
+    [
+        ({"flannel_network_cidr": "10.130.0.0/16"}, "10.128.0.0/12", "flannel_.* 10.130.0.0/16"),
+        ({"service_cluster_ip_range": "10.64.0.0/16"}, "10.64.0.0/12", "10.64.0.0/16, .* overlap"),
+        ({}, "10.96.0.0/12", "flannel_network_cidr, 10.100.0.0/16, .* networks, 10.96.0.0/12,"),
+        ({}, "10.254.128.0/20", "choose another service_cluster_ip_range"),
+    ],
+)
+def test_ranges_that_the_nodes_have(labels: dict[str, str], nodes: str, why: str) -> None:
+    """Whichever pool the operator chose, and where nobody named a range too."""
+    with pytest.raises(Invalid, match=why) as refused:
+        installed.checked(RELEASED, labels, None, nodes=[IPv4Network(nodes)])
+    assert refused.value.field == "labels"
+
+
+def test_ranges_of_the_usual_pool_are_free_under_another_one() -> None:
+    labels = {"flannel_network_cidr": "10.130.0.0/16"}
+    chosen = installed.checked(RELEASED, labels, None, nodes=[IPv4Network("10.64.0.0/12")])
+    assert chosen["flannel_network_cidr"] == "10.130.0.0/16"
+
+
+def test_a_cluster_keeps_ranges_that_would_be_refused_by_now() -> None:
+    had = {"kube_tag": "v1.21.14", "flannel_network_cidr": "10.130.0.0/16"}
+    wanted = {**had, "kube_tag": "v1.22.1"}
+    nodes = [IPv4Network("10.128.0.0/12")]
+    assert installed.checked(RELEASED, wanted, had, "v1.21.14", nodes) == wanted
 
 
 def test_scripts_are_shell() -> None:

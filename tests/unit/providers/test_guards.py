@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ class Forgetful:
     linked: bool = True
     masters: tuple[str, ...] = ("10.128.0.2",)
     done: list[str] = field(default_factory=list)
+
+    @property
+    def pool(self) -> IPv4Network:
+        return IPv4Network("10.128.0.0/16")
 
     def address(self, slot: int, index: int) -> str:
         return f"10.128.{slot}.{index + 2}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,6 +33,8 @@ from tests.unit.services.conftest import (
 )
 from tests.unit.trust.requests import request
 
+ALLOWED = {IPv4Network("10.64.0.0/12")}
+
 
 class Released(PaperDriver):
     """Has 1.20 to 1.22, and goes one step at a time."""
@@ -44,7 +47,10 @@ class Released(PaperDriver):
         labels: Mapping[str, str],
         former: Mapping[str, str] | None = None,
         runs: str = "",
+        nodes: Iterable[IPv4Network] = (),
     ) -> Mapping[str, str]:
+        if former is None and (refused := set(nodes) - ALLOWED):
+            raise Invalid(f"not with nodes in {refused}", field="labels")
         asked = labels.get("kube_tag", "v1.22.0")
         if asked not in {"v1.20.0", "v1.21.0", "v1.22.0"}:
             raise Invalid(f"There is no release {asked}.", field="labels")
@@ -54,11 +60,21 @@ class Released(PaperDriver):
         return {**labels, "kube_tag": asked}
 
 
+class Addressed(PaperProvider):
+    """Has a pool of addresses."""
+
+    addresses: Sequence[IPv4Network] = (IPv4Network("10.64.0.0/12"),)
+
+
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     store = await Store.open(f"sqlite:///{tmp_path / 'moorage.db'}", Seal([b"k" * 32]))
     catalogue = Catalogue(
-        [TINY, SMALL], {"kubernetes": Released()}, {"local": PaperProvider()}, "local", store.offers
+        [TINY, SMALL],
+        {"kubernetes": Released()},
+        {"local": Addressed(), "nowhere": PaperProvider()},
+        "local",
+        store.offers,
     )
     yield House(store, SmallProvider(), open_services(store, catalogue, QUOTAS))
     await store.close()
@@ -84,6 +100,20 @@ async def test_a_cluster_keeps_the_release_that_it_was_made_with(house: House) -
 async def test_a_release_that_is_not_there_is_refused(house: House) -> None:
     with pytest.raises(Invalid, match="no release v9"):
         await made(house, kube_tag="v9")
+
+
+async def test_a_driver_is_told_where_its_nodes_addresses_come_from(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a new cluster; one that is there keeps what it has."""
+    await made(house, kube_tag="v1.20.0")
+    await template(house, "next", kube_tag="v1.21.0")
+    await template(house, "elsewhere", provider="nowhere")
+    monkeypatch.setattr(Addressed, "addresses", (IPv4Network("10.254.0.0/20"),))
+    with pytest.raises(Invalid, match=r"not with nodes in .*10\.254\.0\.0/20"):
+        await house.clusters.create(OURS, NewCluster(template="k8s", name="other"))
+    await house.clusters.create(OURS, NewCluster(template="elsewhere", name="far"))
+    await house.clusters.upgrade(OURS, "web", NewRelease(template="next"))
 
 
 async def test_an_upgrade_takes_the_template_s_release_one_step_at_a_time(house: House) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import ClassVar
 
 from moorage.clients.kubernetes import Way
@@ -48,9 +49,10 @@ class KubernetesDriver:
         labels: Mapping[str, str],
         former: Mapping[str, str] | None = None,
         runs: str = "",
+        nodes: Iterable[IPv4Network] = (),
     ) -> Mapping[str, str]:
         """Checks: with the release that it is to run. Raises Invalid."""
-        return installed.checked(self._releases, labels, former, runs)
+        return installed.checked(self._releases, labels, former, runs, nodes)
 
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
         return node_specs(self._told(cluster), self._releases.directory)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
 
-from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges
+from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges, refuse_overlap
 from moorage.drivers.kubernetes.hosting import CONTROL_PLANE, KINDS, kind
 from moorage.drivers.kubernetes.naming import VERSION
 from moorage.model.errors import Invalid, NotFound, Refused
@@ -18,10 +19,12 @@ def checked(
     labels: Mapping[str, str],
     former: Mapping[str, str] | None,
     runs: str = "",
+    nodes: Iterable[IPv4Network] = (),
 ) -> dict[str, str]:
     """A cluster's labels as it will have them: with a release. Raises Invalid.
 
-    Where its masters are still (`runs`), it may go back to, whatever was wanted since.
+    Where its masters are still (`runs`), it may go back to, whatever was wanted since. Its
+    ranges are compared with its `nodes'` once: they stay, and so do its nodes' networks.
     """
     had = former.get(VERSION, "") if former else ""
     asked = _found(releases, labels.get(VERSION) or had)
@@ -36,8 +39,10 @@ def checked(
             f"{where}: its masters would have to become other nodes. Create another cluster."
         )
     wanted = {**labels, VERSION: str(asked)}
-    ranges(wanted)
-    if former is not None and ranges(former) != ranges(wanted):
+    chosen = ranges(wanted)
+    if former is None:
+        refuse_overlap(chosen, nodes)
+    elif ranges(former) != chosen:
         raise _bad(f"{SERVICES} and {PODS} of a cluster that is there can't be changed.")
     return wanted
 

@@ -19,11 +19,12 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
-from moorage.model.errors import NoRoom
+from moorage.model.errors import NoRoom, Refused
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
 from moorage.providers.local import bundle, cgroups, disk, remains, trees, userns
@@ -129,6 +130,28 @@ class LocalProvider:
         """
         return self._watch.changes()
 
+    @property
+    def addresses(self) -> list[IPv4Network]:
+        """HasAddresses: the pool that each cluster has a part of."""
+        return [self._network.pool]
+
+    def refuse_other_pool(self) -> None:
+        """Raises Refused where there are nodes whose addresses are not of the pool.
+
+        Nothing could reach them, nor could they each other: engines know their members, and
+        clusters their ranges, by the addresses that the nodes were made with.
+        """
+        for owner in self._places.owners():
+            for place in self._places.all(owner):
+                marks = place.marks()
+                if marks and marks.address and marks.address != self._address_by_now(marks):
+                    raise Refused(
+                        f"node {place.ref.name} of cluster {owner} has the address "
+                        f"{marks.address}, which it would not have in the pool "
+                        f"{self._network.pool}: start with the former --pool (10.128.0.0/12, if "
+                        "none was said), and change it when this machine's clusters are deleted"
+                    )
+
     async def sweep(self) -> None:
         """Remove what is left when no node is: the empty directories of the install."""
         for owner in self.owners():
@@ -189,7 +212,7 @@ class LocalProvider:
             return marks
         self._refuse_memory(spec, spec.flavor.memory_mib - marks.memory_mib)
         await self._end(place)
-        marks = Marks.of(spec, install=self._install, slot=marks.slot, index=marks.index)
+        marks = self._marks(spec, marks.slot, marks.index)
         place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
         return marks
@@ -212,10 +235,14 @@ class LocalProvider:
         self._refuse_memory(spec, spec.flavor.memory_mib)
         place.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         slot = self._slots.claim(place.home)
-        marks = Marks.of(spec, install=self._install, slot=slot, index=index)
+        marks = self._marks(spec, slot, index)
         place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
         return marks
+
+    def _marks(self, spec: NodeSpec, slot: int, index: int) -> Marks:
+        address = self._network.address(slot, index)
+        return Marks.of(spec, install=self._install, slot=slot, index=index, address=address)
 
     async def _open(self, owner: str, slot: int) -> None:
         """Open the cluster's network, unless it is whole; what is there is asked, not remembered.
@@ -283,7 +310,7 @@ class LocalProvider:
         masters = self._note_masters(owner)
         for place, marks, port in masters:
             if place == coming or _runs(self._runc.init(place.container)):
-                address = self._network.address(marks.slot, marks.index)
+                address = self._address(marks)
                 await self._network.publish(marks.slot, address, port, self._masters[owner])
                 return
 
@@ -295,9 +322,7 @@ class LocalProvider:
             if (marks := place.marks()) and marks.expose
         ]
         if found:
-            self._masters[owner] = tuple(
-                self._network.address(marks.slot, marks.index) for _, marks, _ in found
-            )
+            self._masters[owner] = tuple(self._address(marks) for _, marks, _ in found)
         else:
             self._masters.pop(owner, None)
         return found
@@ -326,12 +351,22 @@ class LocalProvider:
             place.ref,
             marks.role,
             NodeState.RUNNING if running else NodeState.STOPPED,
-            address=self._network.address(marks.slot, marks.index),
+            address=self._address(marks),
             revision=marks.revision,
             endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
             reason=reason,
             mendable=bool(lost),
         )
+
+    def _address(self, marks: Marks) -> str:
+        return self._network.address(marks.slot, marks.index)
+
+    def _address_by_now(self, marks: Marks) -> str:
+        """Empty where the pool has no such slot."""
+        try:
+            return self._address(marks)
+        except ValueError:
+            return ""
 
     async def _troubles(self, place: Place, marks: Marks) -> tuple[str, str]:
         """What is wrong with a node that runs: with its network's guards, and with its disk."""
