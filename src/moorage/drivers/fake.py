@@ -141,9 +141,12 @@ class RefusesLabels(FakeDriver):
         self.wrong = wrong
 
     def checked(self, labels: Mapping[str, str], *_: object, **__: object) -> Mapping[str, str]:
+        self.check(labels)
+        return {"fake_tag": "v1", **labels}
+
+    def check(self, labels: Mapping[str, str], *_: object, **__: object) -> None:
         if labels.get("fake_tag", "v1") == self.wrong:
             raise Invalid(f"labels: there is no release {self.wrong}.", field="labels")
-        return {"fake_tag": "v1", **labels}
 
 
 class HangsInJoin(FakeDriver):

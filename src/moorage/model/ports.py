@@ -331,6 +331,13 @@ class Checks(Protocol):
         """
         ...
 
+    def check(self, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
+        """Raises Invalid for a template's labels that no cluster could have now.
+
+        What they don't say is left open: it is for the cluster to say, and may be there by then.
+        """
+        ...
+
 
 @runtime_checkable
 class HasHome(Protocol):

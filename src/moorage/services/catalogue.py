@@ -95,6 +95,12 @@ class Catalogue:
             return labels
         return driver.checked(labels, before.labels, before.coe_version or "")
 
+    def check(self, coe: str, labels: Mapping[str, str], provider: str) -> None:
+        """Raises Invalid where no cluster with a template's labels can be had by now."""
+        driver = self.driver(coe)
+        if isinstance(driver, Checks):
+            driver.check(labels, self._addresses(provider))
+
     def _addresses(self, provider: str) -> Sequence[IPv4Network]:
         where = self.provider(provider)
         return where.addresses if isinstance(where, HasAddresses) else ()

@@ -109,7 +109,7 @@ class TemplateService:
 
 def _refuse_not_offered(template: ClusterTemplate, catalogue: Catalogue, shelf: Shelf) -> None:
     """Raises Invalid where this install doesn't have all that the template names."""
-    catalogue.driver(template.coe)
+    catalogue.check(template.coe, template.labels, shelf.provider)
     shelf.flavor(template.flavor_id)
     shelf.flavor(template.master_flavor_id, "master_flavor_id")
     shelf.check(template.options)

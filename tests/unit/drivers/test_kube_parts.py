@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import tarfile
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -493,6 +494,27 @@ def test_labels_that_cannot_be(
 ) -> None:
     with pytest.raises(Invalid, match=why):
         installed.checked(RELEASED, labels, former)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ({"kube_tag": "v1.9.0"}, "no release v1.9.0 of Kubernetes here; there is .* can add one"),
+        ({"kube_tag": "latest"}, "is no version"),
+        ({"control_plane": "elsewhere"}, "control_plane must be hosted or nodes"),
+        ({"service_cluster_ip_range": "10.100.0.0/20"}, "overlap"),
+        ({"flannel_network_cidr": "10.130.0.0/16"}, "nodes' networks, 10.128.0.0/12, overlap"),
+    ],
+)
+def test_a_template_is_refused_what_its_clusters_would_be(labels: dict[str, str], why: str) -> None:
+    nodes = [IPv4Network("10.128.0.0/12")]
+    for refuse in (installed.check, partial(installed.checked, former=None)):
+        with pytest.raises(Invalid, match=why):
+            refuse(RELEASED, labels, nodes=nodes)
+
+
+def test_a_template_that_names_no_release_waits_for_one(tmp_path: Path) -> None:
+    installed.check(Releases(tmp_path), {"control_plane": "hosted", "any": "other"})
 
 
 def test_without_a_release_there_is_no_cluster(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cryptography import x509
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Forbidden, Invalid
 from moorage.services import Catalogue, open_services
-from moorage.services.requests import NewCluster, NewRelease, NewTemplate
+from moorage.services.requests import NewCluster, NewRelease, NewTemplate, PatchOp
 from moorage.store import Store
 from moorage.trust.authority import subject_of
 from moorage.trust.seal import Seal
@@ -41,6 +41,7 @@ class Released(PaperDriver):
 
     coe: ClassVar[str] = "kubernetes"
     labels: ClassVar[frozenset[str]] = frozenset({"kube_tag"})
+    there = frozenset({"v1.20.0", "v1.21.0", "v1.22.0"})
 
     def checked(
         self,
@@ -51,13 +52,17 @@ class Released(PaperDriver):
     ) -> Mapping[str, str]:
         if former is None and (refused := set(nodes) - ALLOWED):
             raise Invalid(f"not with nodes in {refused}", field="labels")
+        self.check(labels)
         asked = labels.get("kube_tag", "v1.22.0")
-        if asked not in {"v1.20.0", "v1.21.0", "v1.22.0"}:
-            raise Invalid(f"There is no release {asked}.", field="labels")
         had = runs or (former or {}).get("kube_tag", asked)
         if not 0 <= int(asked[3:5]) - int(had[3:5]) <= 1:
             raise Invalid("one at a time", field="labels")
         return {**labels, "kube_tag": asked}
+
+    def check(self, labels: Mapping[str, str], *_: object) -> None:
+        asked = labels.get("kube_tag", "v1.22.0")
+        if asked not in self.there:
+            raise Invalid(f"There is no release {asked}.", field="labels")
 
 
 class Addressed(PaperProvider):
@@ -97,9 +102,27 @@ async def test_a_cluster_keeps_the_release_that_it_was_made_with(house: House) -
     assert "without effect" not in "".join(await house.events(cluster.uuid))
 
 
-async def test_a_release_that_is_not_there_is_refused(house: House) -> None:
+async def test_a_release_that_is_not_there_is_refused_in_a_template_too(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Invalid, match="no release v9") as refused:
+        await template(house, "k8s", kube_tag="v9")
+    assert refused.value.field == "labels"
+    await template(house, "k8s", kube_tag="v1.21.0")
+    for path in ("/labels", "/labels/kube_tag"):
+        value: object = {"kube_tag": "v9"} if path == "/labels" else "v9"
+        with pytest.raises(Invalid, match="no release v9"):
+            await house.templates.update(OURS, "k8s", [PatchOp("replace", path, value)])
+    new = NewCluster(template="k8s", name="web", labels={"kube_tag": "v9"})
     with pytest.raises(Invalid, match="no release v9"):
-        await made(house, kube_tag="v9")
+        await house.clusters.create(OURS, new)
+    # One that an operator has taken away since: the template stays, and can be mended.
+    monkeypatch.setattr(Released, "there", frozenset({"v1.22.0"}))
+    with pytest.raises(Invalid, match=r"no release v1.21.0"):
+        await house.clusters.create(OURS, NewCluster(template="k8s", name="web"))
+    await house.templates.update(OURS, "k8s", [PatchOp("replace", "/name", "kept")])
+    await house.templates.update(OURS, "kept", [PatchOp("remove", "/labels/kube_tag")])
+    await house.clusters.create(OURS, NewCluster(template="kept", name="web"))
 
 
 async def test_a_driver_is_told_where_its_nodes_addresses_come_from(

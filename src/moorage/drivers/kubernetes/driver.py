@@ -54,6 +54,10 @@ class KubernetesDriver:
         """Checks: with the release that it is to run. Raises Invalid."""
         return installed.checked(self._releases, labels, former, runs, nodes)
 
+    def check(self, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
+        """Checks: of a template. Raises Invalid."""
+        installed.check(self._releases, labels, nodes)
+
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
         return node_specs(self._told(cluster), self._releases.directory)
 

@@ -30,9 +30,7 @@ def checked(
     asked = _found(releases, labels.get(VERSION) or had)
     if had:
         _refuse_jump(Version.parse(runs or had), asked)
-    where = kind(labels)
-    if where not in KINDS:
-        raise _bad(f"{CONTROL_PLANE} must be {' or '.join(sorted(KINDS))}, not {where[:40]!r}.")
+    where = _kind(labels)
     if former is not None and kind(former) != where:
         raise _bad(
             f"{CONTROL_PLANE} of a cluster that is there can't be changed from {kind(former)} to "
@@ -45,6 +43,24 @@ def checked(
     elif ranges(former) != chosen:
         raise _bad(f"{SERVICES} and {PODS} of a cluster that is there can't be changed.")
     return wanted
+
+
+def check(releases: Releases, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
+    """Raises Invalid for a template's labels that no cluster could have now.
+
+    A release that it does not name is for its clusters to find.
+    """
+    if asked := labels.get(VERSION):
+        _found(releases, asked)
+    _kind(labels)
+    refuse_overlap(ranges(labels), nodes)
+
+
+def _kind(labels: Mapping[str, str]) -> str:
+    where = kind(labels)
+    if where not in KINDS:
+        raise _bad(f"{CONTROL_PLANE} must be {' or '.join(sorted(KINDS))}, not {where[:40]!r}.")
+    return where
 
 
 def _found(releases: Releases, text: str) -> Version:
