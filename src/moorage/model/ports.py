@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from moorage.model.caller import Caller
 from moorage.model.cluster import ClusterSpec, Health, Rotation
-from moorage.model.node import NodeRef, NodeSpec, ObservedNode
+from moorage.model.node import Least, NodeRef, NodeSpec, ObservedNode, Role
 from moorage.model.plan import Step
 
 
@@ -336,6 +336,15 @@ class Checks(Protocol):
 
         What they don't say is left open: it is for the cluster to say, and may be there by then.
         """
+        ...
+
+
+@runtime_checkable
+class Needs(Protocol):
+    """A driver that knows what its own programs take, so that a flavor may be too small."""
+
+    def least(self, role: Role, labels: Mapping[str, str]) -> Least:
+        """Pure: of a node of that role in a cluster with these labels, without its tenant's."""
         ...
 
 

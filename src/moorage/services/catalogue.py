@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Conflict, Invalid
-from moorage.model.node import Flavor, NodeSpec
+from moorage.model.node import Flavor, Least, NodeSpec, Role
 from moorage.model.offer import Offer, OfferKind
 from moorage.model.ports import (
     AnyDriver,
@@ -17,10 +17,11 @@ from moorage.model.ports import (
     HasAddresses,
     HasHome,
     HasRoom,
+    Needs,
     NodeProvider,
 )
 from moorage.planning import healing
-from moorage.services import rules
+from moorage.services import rules, sizes
 from moorage.services.access import require
 from moorage.services.offers import Shelf, built_in, flavor_detail
 from moorage.services.requests import NewOffer
@@ -123,6 +124,19 @@ class Catalogue:
     async def shelf(self, provider: str) -> Shelf:
         """What that provider offers."""
         return Shelf(provider, [*self._built_in, *await self._kept.list()])
+
+    def least(self, coe: str, role: Role, labels: Mapping[str, str]) -> Least:
+        """What a node of a cluster with these labels must have."""
+        driver = self._drivers.get(coe)
+        return driver.least(role, labels) if isinstance(driver, Needs) else Least()
+
+    async def size(self, before: Cluster | None, after: Cluster) -> None:
+        """Raises Invalid where nodes that are new have too small a flavor for their COE."""
+        for group in sizes.changed(before, after):
+            least = self.least(after.coe, group.kind, after.labels)
+            if not least.fits(group.flavor):
+                shelf = await self.shelf(after.provider)
+                sizes.refuse_small(after.coe, group.kind, least, group.flavor, shelf)
 
     async def room(self, before: Cluster | None, after: Cluster) -> None:
         """Raises NoRoom where the provider knows that the nodes that are new will not fit.

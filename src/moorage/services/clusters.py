@@ -81,6 +81,7 @@ class ClusterService:
         template = await self._store.templates.get(new.template, reach(caller, new.template))
         cluster = await self._wanted(caller, new, template, allow_zero=allow_zero)
         ca = new_ca(cluster.name)
+        await self._catalogue.size(None, cluster)
         await self._catalogue.room(None, cluster)
         for _ in range(NAMES_TO_TRY if new.name is None else 0):
             try:
@@ -307,6 +308,7 @@ class ClusterService:
         cluster = await found(self._store, caller, ident)
         after = wish(cluster)
         if not after.status.deleting:
+            await self._catalogue.size(cluster, after)
             await self._catalogue.room(cluster, after)
 
         def whole(cluster: Cluster) -> Cluster:

@@ -26,16 +26,19 @@ from moorage.drivers.kubernetes import (
     marking,
     node_agents,
     script,
+    sizes,
     zones,
 )
 from moorage.drivers.kubernetes.naming import OURS, marks, node_specs
 from moorage.drivers.kubernetes.place import SERVICES, Given, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact, minor
 from moorage.model.errors import Invalid, NotFound
+from moorage.model.node import Role
 from moorage.model.nodegroup import Taint
 from moorage.model.ports import CaKeys
 from moorage.model.sign_in import SERVER, SignIn, credential_of
 from moorage.releases import Release, Releases, Version
+from moorage.settings import FLAVORS
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
 from tests.unit.drivers.kube_scene import AUTHORITY, RELEASES, cluster, object_of, place
@@ -515,6 +518,29 @@ def test_a_template_is_refused_what_its_clusters_would_be(labels: dict[str, str]
 
 def test_a_template_that_names_no_release_waits_for_one(tmp_path: Path) -> None:
     installed.check(Releases(tmp_path), {"control_plane": "hosted", "any": "other"})
+
+
+LARGER = {"small", "medium", "large", "m1.small", "m1.medium"}
+
+
+@pytest.mark.parametrize(
+    ("role", "labels", "good"),
+    [
+        (Role.MASTER, {}, LARGER),
+        (Role.MASTER, {"control_plane": "nodes"}, LARGER),
+        (Role.MASTER, {"control_plane": "hosted"}, LARGER),
+        (Role.WORKER, {}, {"tiny", *LARGER}),
+        (Role.WORKER, {"control_plane": "hosted"}, {"tiny", *LARGER}),
+    ],
+)
+def test_which_flavors_will_do(role: Role, labels: dict[str, str], good: set[str]) -> None:
+    least = sizes.least(role, labels)
+    assert {flavor.name for flavor in FLAVORS if least.fits(flavor)} == good
+
+
+def test_a_hosted_master_takes_less() -> None:
+    hosted_one = sizes.least(Role.MASTER, {"control_plane": "hosted"})
+    assert hosted_one.memory_mib < sizes.least(Role.MASTER, {}).memory_mib
 
 
 def test_without_a_release_there_is_no_cluster(tmp_path: Path) -> None:
