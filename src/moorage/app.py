@@ -88,6 +88,7 @@ def serve(settings: Settings) -> None:
     with contextlib.ExitStack() as stack:
         if settings.only != "api":  # which has no node, and may stand beside the conductor
             stack.enter_context(install.held(name, settings.state))
+            local_provider(settings).refuse_other_pool()
         uvloop.run(_serve(settings, lines.reopen))
 
 

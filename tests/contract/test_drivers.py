@@ -14,13 +14,15 @@ import pytest
 import pytest_asyncio
 
 from moorage.conductor.execute import execute
+from moorage.drivers.fake import FakeDriver
 from moorage.model import plan
 from moorage.model.cluster import ClusterSpec, HealthStatus
 from moorage.model.node import Flavor, NodeRef, NodeState, Role
 from moorage.model.plan import Step, as_text
-from moorage.model.ports import AnyDriver, CaKeys, Member, Observed
+from moorage.model.ports import AnyDriver, CaKeys, Member, Needs, Observed
 from moorage.planning.order import ordered
 from moorage.planning.outcomes import Kind
+from moorage.settings import FLAVORS
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
 from tests.contract.cases import DRIVERS, PAIRS, OpenYard, Yard
@@ -41,6 +43,16 @@ def wanted(*, masters: int = 1, workers: int = 2, name: str = "c") -> ClusterSpe
         uuid=str(uuid.uuid4()),
         name=name,
     )
+
+
+def least_sized(driver: Needs, cluster: ClusterSpec) -> ClusterSpec:
+    """The cluster with nodes that have what its driver says that they take, and no more."""
+    groups = []
+    for group in cluster.groups:
+        least = driver.least(group.role, cluster.labels)
+        flavor = dataclasses.replace(group.flavor, **dataclasses.asdict(least))
+        groups.append(dataclasses.replace(group, flavor=flavor))
+    return dataclasses.replace(cluster, groups=tuple(groups))
 
 
 @pytest.fixture(params=DRIVERS)
@@ -69,6 +81,20 @@ def test_growing_keeps_the_nodes_that_are_there(driver: AnyDriver) -> None:
     large = made.resized(small, workers=3)
     grown = driver.nodes(large)
     assert all(node in grown for node in driver.nodes(small))
+
+
+@pytest.mark.parametrize("labels", [{}, {"any": "other"}, {"control_plane": "hosted"}])
+def test_what_a_node_takes_is_known_beforehand(driver: AnyDriver, labels: dict[str, str]) -> None:
+    """And some built-in flavor has so much."""
+    if not isinstance(driver, Needs):
+        assert isinstance(driver, FakeDriver), "a real COE runs something"
+        return
+    for role in Role:
+        least = driver.least(role, labels)
+        assert least == driver.least(role, labels)
+        assert least.memory_mib > 0
+        assert least.pids > 0
+        assert any(least.fits(flavor) for flavor in FLAVORS)
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "Ünïcode", "a_b.c d", "-"])
@@ -149,6 +175,13 @@ async def test_from_nothing_to_whole(site: Site) -> None:
     assert seen.health.reasons == {}
     assert seen.api_address
     assert set(seen.nodes) == ensured
+
+
+async def test_nodes_of_the_least_size_will_do(site: Site) -> None:
+    if isinstance(site.driver, Needs):
+        site.cluster = least_sized(site.driver, site.cluster)
+    seen = await site.converge()
+    assert seen.health.status is HealthStatus.HEALTHY
 
 
 async def test_every_step_twice_does_no_harm(site: Site) -> None:

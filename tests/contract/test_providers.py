@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from moorage.model.errors import RetryLater
 from moorage.model.node import Flavor, NodeRef, NodeSpec, NodeState, Role
-from moorage.model.ports import Traces
+from moorage.model.ports import HasAddresses, Traces
 from tests.contract.cases import PROVIDERS, OpenYard, Yard
 
 FLAVOR = Flavor("tiny", vcpus=1, memory_mib=128, disk_gib=1, pids=512)
@@ -47,6 +48,14 @@ async def test_a_made_node_is_seen_with_its_marks(yard: Yard, owner: str) -> Non
     assert host
     assert port.isdecimal()
     assert await yard.provider.observe(owner) == [made]
+
+
+async def test_a_node_s_address_is_one_of_those_that_were_told(yard: Yard, owner: str) -> None:
+    if not isinstance(yard.provider, HasAddresses):
+        pytest.skip("it knows of none beforehand")
+    made = await yard.provider.ensure(spec(owner))
+    assert made.address
+    assert any(IPv4Address(made.address) in each for each in yard.provider.addresses)
 
 
 async def test_a_node_that_exposes_nothing_has_no_endpoint(yard: Yard, owner: str) -> None:

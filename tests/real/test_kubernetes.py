@@ -213,7 +213,7 @@ def test_roles_decide_what_a_certificate_may_do(
         ({"kube_tag": "v1.20.2/../../x"}, "is no version"),
         ({"control_plane": "elsewhere"}, "control_plane must be hosted or nodes"),
         ({"service_cluster_ip_range": "10.100.4.0/22"}, "overlap: choose others"),
-        ({"flannel_network_cidr": "10.128.0.0/16"}, "overlap: choose others"),
+        ({"flannel_network_cidr": "10.128.0.0/16"}, "10.128.0.0/12, overlap: choose another"),
         ({"flannel_network_cidr": "8.0.0.0/8"}, "must be a private network"),
         ({"service_cluster_ip_range": "10.254.0.0/16; reboot"}, "must be an IPv4 network"),
     ],
@@ -226,6 +226,10 @@ def test_labels_that_can_t_be(
     assert answer.status == 400, answer
     assert reason in answer.body["errors"][0]["detail"]
     assert tenant.ask("GET", "/clusters/bad").status == 404
+    template = {"name": "bad", "coe": "kubernetes", "labels": labels}
+    answer = tenant.ask("POST", "/clustertemplates", template)
+    assert answer.status == 400, answer
+    assert reason in answer.body["errors"][0]["detail"]
 
 
 def test_labels_of_a_cluster_that_is_there_stay(tenant: Tenant, uuid: str) -> None:

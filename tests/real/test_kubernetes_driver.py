@@ -15,12 +15,13 @@ from moorage.drivers.kubernetes import KubernetesDriver
 from moorage.drivers.kubernetes.seen import KubeObserved
 from moorage.model.cluster import HealthStatus, Rotation
 from moorage.model.node import Flavor, NodeRef
-from moorage.model.ports import CaKeys
+from moorage.model.ports import CaKeys, Needs
+from moorage.providers.local import cgroups
 from moorage.releases import Releases
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
 from tests.contract.cases import Yard, local
-from tests.contract.test_drivers import Site
+from tests.contract.test_drivers import Site, least_sized
 from tests.real.kubernetes import built
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
@@ -116,6 +117,26 @@ async def test_hosted_masters_replace_one_of_them_and_take_another_ca(site: Site
         shown = {each.revision for each in (*seen.kubelets.values(), *seen.apis.values())}
         assert shown == {authority.revision}
         assert set(seen.kubelets) == {"worker-0"}
+
+
+def has_lacked_memory(owner: str, name: str) -> bool:
+    """Whether the kernel ended a process of the node's for it."""
+    unified = cgroups.is_unified()
+    top = cgroups.ROOT if unified else cgroups.ROOT / "memory"
+    (group,) = (top / cgroups.TOP).glob(f"*/{owner}/{name}")
+    told = (group / ("memory.events" if unified else "memory.oom_control")).read_text()
+    return "oom_kill 0" not in told.splitlines()
+
+
+@pytest.mark.parametrize("control_plane", ["nodes", "hosted"])
+async def test_nodes_of_the_least_size_will_do(site: Site, control_plane: str) -> None:
+    """And nothing was ended for want of memory on the way."""
+    labels = {**site.cluster.labels, "control_plane": control_plane}
+    site.cluster = dataclasses.replace(site.cluster, labels=labels)
+    assert isinstance(site.driver, Needs)
+    site.cluster = least_sized(site.driver, site.cluster)
+    await whole(site)
+    assert not [name for name in site.members if has_lacked_memory(site.cluster.uuid, name)]
 
 
 async def test_three_masters_replace_one_of_them_and_survive_two(site: Site) -> None:

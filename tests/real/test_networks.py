@@ -163,6 +163,40 @@ async def test_masters_alone_come_to_the_one_door(bed: Bed) -> None:
     assert "moorage_door" not in sh("nft list tables")
 
 
+async def test_one_master_that_the_door_lost_or_one_too_many_is_told_and_mended(bed: Bed) -> None:
+    bed.machine.listen(HOST_PORT)
+    network = LocalNetwork(
+        install="door",
+        pool=IPv4Network("10.128.0.0/12"),
+        public_address=PUBLIC,
+        door=Door(IPv4Address(PUBLIC), HOST_PORT),
+        memory=bed.memory,
+    )
+    await bed.node(A, 0, network)
+    second, worker = await bed.node(A, 1, network), await bed.node(A, 2, network)
+    first, *_ = masters = [network.address(A, 0), network.address(A, 1)]
+
+    async def told() -> str:
+        await asyncio.sleep(LOOK_SECONDS)
+        return await network.trouble(A, NODE_PORT, masters)
+
+    await network.publish(A, first, NODE_PORT, masters)
+    assert await told() == ""
+    sh(f"nft delete element inet moorage_door masters {{ mrg7 . {masters[1]} }}")
+    assert not second.reaches(PUBLIC, HOST_PORT)
+    assert "lost masters" in await told()
+    await network.publish(A, first, NODE_PORT, masters)
+    assert await network.trouble(A, NODE_PORT, masters) == ""
+    assert second.reaches(PUBLIC, HOST_PORT)
+    sh(f"nft add element inet moorage_door masters {{ mrg7 . {network.address(A, 2)} }}")
+    assert worker.reaches(PUBLIC, HOST_PORT)
+    assert "takes others" in await told()
+    await network.publish(A, first, NODE_PORT, masters)
+    assert await network.trouble(A, NODE_PORT, masters) == ""
+    assert not worker.reaches(PUBLIC, HOST_PORT)
+    await network.close(A)
+
+
 def _link_local(mac: str) -> str:
     octets = [int(octet, 16) for octet in mac.split(":")]
     octets[0] ^= 2

@@ -83,7 +83,8 @@ def test_nodes_outlive_moorage(
     assert len(before) == 3
     install.down()
     assert len(swarm(environment)) == 3  # with no Moorage there
-    install.up()
+    assert "start with the former --pool" in install.refusal("up", "--pool", "10.64.0.0/12")
+    install.moorage("up", "--pool", "10.128.0.0/12", env=install.variables)
     tenant.until_complete(cluster)
     assert pids(install, cluster) == before
 

@@ -36,7 +36,8 @@ def create(
     coe: Annotated[str, typer.Option(help="The container orchestration engine, e.g. swarm.")],
     flavor: Annotated[str, typer.Option(help="The workers' size: tiny, small, medium, large.")],
     master_flavor: Annotated[
-        str | None, typer.Option(help="The managers' size, if another one.")
+        str | None,
+        typer.Option(help="The masters' size; else the workers', if it is large enough."),
     ] = None,
     image: Annotated[
         str | None, typer.Option(help="What nodes boot from, where the provider needs it.")

@@ -77,6 +77,12 @@ class NodeObject(_Answer):
         return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
 
     @property
+    def keeps_out(self) -> frozenset[tuple[str, str, str]]:
+        """Its taints that no pod gets past without a toleration, as key, value and effect."""
+        hard = (t for t in self.spec.taints if t.effect != "PreferNoSchedule")
+        return frozenset((t.key, t.value, t.effect) for t in hard)
+
+    @property
     def trouble(self) -> str:
         """Why it is not ready, in the cluster's own words; empty where it is."""
         for condition in self.status.conditions:

@@ -1,6 +1,6 @@
 """One turn: look at a cluster, decide, act, write one sentence down.
 
-    observe -> plan -> note -> execute -> settle -> apply
+    observe -> check -> plan -> note -> execute -> settle -> apply
 
 A turn carries nothing over to the next but what stands in the row and in the world: it
 may be cut off anywhere, and the next one goes on from what it finds. Looking and acting
@@ -49,11 +49,8 @@ log = structlog.get_logger(__name__)
 
 STAGE_SECONDS = 30.0
 """A provider and a driver that look for longer than this have not seen anything."""
-ROOM_ASKED = (
-    ClusterStatus.CREATE_IN_PROGRESS,
-    ClusterStatus.CREATE_FAILED,
-    ClusterStatus.UPDATE_IN_PROGRESS,
-)
+CREATING = (ClusterStatus.CREATE_IN_PROGRESS, ClusterStatus.CREATE_FAILED)
+ROOM_ASKED = (*CREATING, ClusterStatus.UPDATE_IN_PROGRESS)
 """Where a whole wish is refused beforehand. A cluster that heals takes what room there is."""
 
 
@@ -138,6 +135,7 @@ class Turn:
     async def _converge(self) -> End:
         if (
             await self._get("observe", self._observe)
+            and (bool(self.nodes) or await self._get("check", self._check))
             and await self._get("plan", self._plan)
             and await self._get("room", self._ask_for_room)
         ):
@@ -246,6 +244,10 @@ class Turn:
         )
         self.cluster = replace(cluster, healing=remembered)
         self.spec = replace(self.spec, strikes=remembered.counts, restarted=remembered.restarted)
+
+    async def _check(self) -> None:
+        if self.cluster.status in CREATING:
+            self.world.check(self.cluster)
 
     async def _plan(self) -> None:
         rolled = rolling.plan(

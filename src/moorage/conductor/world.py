@@ -10,7 +10,15 @@ from typing import TypeVar
 
 from moorage.model.cluster import Cluster, ClusterSpec, spec_of
 from moorage.model.errors import RetryLater
-from moorage.model.ports import AnyDriver, Authority, CaKeys, HasHome, NodeProvider
+from moorage.model.ports import (
+    AnyDriver,
+    Authority,
+    CaKeys,
+    Checks,
+    HasAddresses,
+    HasHome,
+    NodeProvider,
+)
 from moorage.planning.healing import Limits
 from moorage.planning.truth import Pace, paced
 
@@ -54,6 +62,17 @@ class World:
 
     def provider(self, cluster: Cluster) -> NodeProvider:
         return _found(self.providers, cluster.provider, "provider")
+
+    def check(self, cluster: Cluster) -> None:
+        """Raises Invalid where a cluster of which nothing is made can't be made here.
+
+        Services have asked the same, and may be a process on another machine, which has other
+        releases and settings.
+        """
+        driver, provider = self.driver(cluster), self.provider(cluster)
+        if isinstance(driver, Checks):
+            nodes = provider.addresses if isinstance(provider, HasAddresses) else ()
+            driver.checked(cluster.labels, nodes=nodes)
 
     def spec(self, cluster: Cluster, keys: CaKeys | None) -> ClusterSpec:
         """The cluster as its driver is told of it. RetryLater where its CA can't be used."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from moorage.model.cluster import ClusterSpec, Health, HealthStatus
-from moorage.model.errors import Refused, RetryLater
+from moorage.model.errors import Invalid, Refused, RetryLater
 from moorage.model.node import NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.plan import Step
 from moorage.model.ports import Members, Observed
@@ -130,6 +130,23 @@ class RefusesToJoin(FakeDriver):
         if step.node == self.node:
             raise Refused(f"the engine will not have {step.node}")
         await super().perform(step, cluster, members)
+
+
+class RefusesLabels(FakeDriver):
+    """Checks: `wrong` is no value of its one label."""
+
+    labels: ClassVar[frozenset[str]] = frozenset({"fake_tag"})
+
+    def __init__(self, wrong: str = "v0") -> None:
+        self.wrong = wrong
+
+    def checked(self, labels: Mapping[str, str], *_: object, **__: object) -> Mapping[str, str]:
+        self.check(labels)
+        return {"fake_tag": "v1", **labels}
+
+    def check(self, labels: Mapping[str, str], *_: object, **__: object) -> None:
+        if labels.get("fake_tag", "v1") == self.wrong:
+            raise Invalid(f"labels: there is no release {self.wrong}.", field="labels")
 
 
 class HangsInJoin(FakeDriver):

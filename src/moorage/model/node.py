@@ -36,6 +36,17 @@ class Flavor:
 
 
 @dataclass(frozen=True, slots=True)
+class Least:
+    """What a node must have, or it is of no use."""
+
+    memory_mib: int = 0
+    pids: int = 0
+
+    def fits(self, flavor: Flavor) -> bool:
+        return flavor.memory_mib >= self.memory_mib and flavor.pids >= self.pids
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSpec:
     """A node that is wanted.
 

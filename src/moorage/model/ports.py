@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from moorage.model.caller import Caller
 from moorage.model.cluster import ClusterSpec, Health, Rotation
-from moorage.model.node import NodeRef, NodeSpec, ObservedNode
+from moorage.model.node import Least, NodeRef, NodeSpec, ObservedNode, Role
 from moorage.model.plan import Step
 
 
@@ -210,6 +211,11 @@ class Authority(Protocol):
 class NodeNetwork(Protocol):
     """The network of a provider's nodes on this machine: one segment a cluster, no way between."""
 
+    @property
+    def pool(self) -> IPv4Network:
+        """All segments are parts of it."""
+        ...
+
     def address(self, slot: int, index: int) -> str:
         """The IPv4 address of the cluster's node number `index`."""
         ...
@@ -234,10 +240,11 @@ class NodeNetwork(Protocol):
         """Whether the node's link is there, on its segment, and carries anything."""
         ...
 
-    async def trouble(self, slot: int, port: int | None) -> str:
+    async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:
         """What others took away of what `open` made; empty where nothing is lost.
 
-        Of what `publish` made as well, where the cluster's port is to lead to a `port`. Cheap
+        Of what `publish` made as well, where the cluster's port is to lead to a `port`; and of
+        what it did for `masters`, if any are named, no less and no more is to be there. Cheap
         enough for every look; what it tells may be a second old. `open` and `publish` put it right.
         """
         ...
@@ -314,12 +321,30 @@ class Checks(Protocol):
         labels: Mapping[str, str],
         former: Mapping[str, str] | None = None,
         runs: str = "",
+        nodes: Iterable[IPv4Network] = (),
     ) -> Mapping[str, str]:
         """A cluster's labels as it will have them, with what follows where nothing is said.
 
         `former`: what it has now, where it is to be changed; `runs`: the version of its engine
-        by now, where that is known. Raises Invalid.
+        by now, where that is known; `nodes`: where its nodes' addresses will come from, as far
+        as that is known. Raises Invalid.
         """
+        ...
+
+    def check(self, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
+        """Raises Invalid for a template's labels that no cluster could have now.
+
+        What they don't say is left open: it is for the cluster to say, and may be there by then.
+        """
+        ...
+
+
+@runtime_checkable
+class Needs(Protocol):
+    """A driver that knows what its own programs take, so that a flavor may be too small."""
+
+    def least(self, role: Role, labels: Mapping[str, str]) -> Least:
+        """Pure: of a node of that role in a cluster with these labels, without its tenant's."""
         ...
 
 
@@ -330,6 +355,16 @@ class HasHome(Protocol):
     @property
     def home(self) -> str:
         """The place, as `machine/install`: only a conductor there works on its clusters."""
+        ...
+
+
+@runtime_checkable
+class HasAddresses(Protocol):
+    """A provider that knows beforehand where its nodes' addresses come from."""
+
+    @property
+    def addresses(self) -> Sequence[IPv4Network]:
+        """No other use of these can be made in a cluster."""
         ...
 
 

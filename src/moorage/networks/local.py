@@ -82,6 +82,10 @@ class LocalNetwork:
         """None once something was changed; only read and set with `_table` held."""
         self._mtu: dict[int, int] = {}
 
+    @property
+    def pool(self) -> IPv4Network:
+        return self._pool
+
     def address(self, slot: int, index: int) -> str:
         return str(self._segment(slot).address(index))
 
@@ -128,14 +132,14 @@ class LocalNetwork:
     async def detach(self, slot: int, index: int) -> None:
         await to_its_end(links.detach, self._segment(slot), index)
 
-    async def trouble(self, slot: int, port: int | None) -> str:
+    async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:
         segment = self._segment(slot)
         async with self._table:
             if self._looked is None or monotonic() - self._looked.at >= LOOK_SECONDS:
                 self._looked = await self._look()
             look = self._looked
         return look.trouble or rules.trouble(
-            look.uplinks, segment, port, look.seen, door=self._door
+            look.uplinks, segment, port, look.seen, masters=masters, door=self._door
         )
 
     async def publish(

@@ -135,20 +135,31 @@ def trouble(
     port: int | None,
     seen: Seen,
     *,
+    masters: Iterable[str] = (),
     door: Door | None = None,
 ) -> str:
-    """What the segment lacks, its published port too where it leads to a node's `port`."""
+    """What the segment lacks, its published port too where it leads to a node's `port`.
+
+    And its masters: those at the addresses `masters` and no others (none named: any).
+    """
     if not seen.digest:
         return "the packet filter lost its rules"
     if not framed(uplinks, seen, door):
         return "the packet filter has not all of its rules, or has other ones"
     if segment.bridge not in seen.bridges:
         return "the packet filter lost its cluster's rules"
+    return "" if port is None else _unpublished(segment, port, seen, set(masters))
+
+
+def _unpublished(segment: Segment, port: int, seen: Seen, masters: set[str]) -> str:
     host, leads_to = seen.published.get(segment.port, ("", 0))
-    if port is not None and not (host and leads_to == port):
+    if not (host and leads_to == port):
         return "its published port leads nowhere"
-    if port is not None and not _masters(segment, seen):
-        return "the packet filter lost its masters"
+    there = _masters(segment, seen)
+    if not there or masters - there:
+        return "the packet filter lost masters of its cluster"
+    if masters and there - masters:
+        return "the packet filter takes others for masters of its cluster"
     return ""
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network
 from typing import Protocol, TypeVar
 
 from moorage.model.caller import Caller, Permission
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Conflict, Invalid
-from moorage.model.node import Flavor, NodeSpec
+from moorage.model.node import Flavor, Least, NodeSpec, Role
 from moorage.model.offer import Offer, OfferKind
-from moorage.model.ports import AnyDriver, Checks, HasHome, HasRoom, NodeProvider
+from moorage.model.ports import (
+    AnyDriver,
+    Checks,
+    HasAddresses,
+    HasHome,
+    HasRoom,
+    Needs,
+    NodeProvider,
+)
 from moorage.planning import healing
-from moorage.services import rules
+from moorage.services import rules, sizes
 from moorage.services.access import require
 from moorage.services.offers import Shelf, built_in, flavor_detail
 from moorage.services.requests import NewOffer
@@ -73,16 +82,29 @@ class Catalogue:
         driver = self.driver(coe)
         return driver.labels if isinstance(driver, Checks) else frozenset()
 
-    def checked(
-        self, coe: str, labels: Mapping[str, str], before: Cluster | None = None
-    ) -> Mapping[str, str]:
-        """A cluster's labels as it will have them, by its driver. Raises Invalid."""
+    def checked(self, coe: str, labels: Mapping[str, str], provider: str) -> Mapping[str, str]:
+        """A new cluster's labels as it will have them, by its driver. Raises Invalid."""
         driver = self.driver(coe)
         if not isinstance(driver, Checks):
             return labels
-        if before is None:
-            return driver.checked(labels)
+        return driver.checked(labels, nodes=self._addresses(provider))
+
+    def rechecked(self, before: Cluster, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """The same for a cluster that is there."""
+        driver = self.driver(before.coe)
+        if not isinstance(driver, Checks):
+            return labels
         return driver.checked(labels, before.labels, before.coe_version or "")
+
+    def check(self, coe: str, labels: Mapping[str, str], provider: str) -> None:
+        """Raises Invalid where no cluster with a template's labels can be had by now."""
+        driver = self.driver(coe)
+        if isinstance(driver, Checks):
+            driver.check(labels, self._addresses(provider))
+
+    def _addresses(self, provider: str) -> Sequence[IPv4Network]:
+        where = self.provider(provider)
+        return where.addresses if isinstance(where, HasAddresses) else ()
 
     def said_of_labels(self, coe: str, labels: Mapping[str, str]) -> str | None:
         """A sentence on those that have no effect here: they are kept, and reported."""
@@ -102,6 +124,19 @@ class Catalogue:
     async def shelf(self, provider: str) -> Shelf:
         """What that provider offers."""
         return Shelf(provider, [*self._built_in, *await self._kept.list()])
+
+    def least(self, coe: str, role: Role, labels: Mapping[str, str]) -> Least:
+        """What a node of a cluster with these labels must have."""
+        driver = self._drivers.get(coe)
+        return driver.least(role, labels) if isinstance(driver, Needs) else Least()
+
+    async def size(self, before: Cluster | None, after: Cluster) -> None:
+        """Raises Invalid where nodes that are new have too small a flavor for their COE."""
+        for group in sizes.changed(before, after):
+            least = self.least(after.coe, group.kind, after.labels)
+            if not least.fits(group.flavor):
+                shelf = await self.shelf(after.provider)
+                sizes.refuse_small(after.coe, group.kind, least, group.flavor, shelf)
 
     async def room(self, before: Cluster | None, after: Cluster) -> None:
         """Raises NoRoom where the provider knows that the nodes that are new will not fit.

@@ -81,6 +81,7 @@ class ClusterService:
         template = await self._store.templates.get(new.template, reach(caller, new.template))
         cluster = await self._wanted(caller, new, template, allow_zero=allow_zero)
         ca = new_ca(cluster.name)
+        await self._catalogue.size(None, cluster)
         await self._catalogue.room(None, cluster)
         for _ in range(NAMES_TO_TRY if new.name is None else 0):
             try:
@@ -110,7 +111,7 @@ class ClusterService:
         provider = self._catalogue.provider_for(labels)
         shelf = await self._catalogue.shelf(provider)
         rules.refuse_large("labels", labels)
-        labels = dict(self._catalogue.checked(template.coe, labels))
+        labels = dict(self._catalogue.checked(template.coe, labels, provider))
         own = {name: value for name, value in new.options.items() if value is not None}
         given = options.checked(
             {**_inherited(template), **own, "merge_labels": new.merge_labels},
@@ -270,7 +271,7 @@ class ClusterService:
                 cluster, template, formers, flavors, ident=release.group, batch_size=batch
             )
             # What its driver makes something of is the template's, where that says anything.
-            labels = self._catalogue.checked(cluster.coe, {**after.labels, **offered}, cluster)
+            labels = self._catalogue.rechecked(cluster, {**after.labels, **offered})
             return dataclasses.replace(after, labels=dict(labels))
 
         return await self.wish(caller, cluster.uuid, wish)
@@ -307,6 +308,7 @@ class ClusterService:
         cluster = await found(self._store, caller, ident)
         after = wish(cluster)
         if not after.status.deleting:
+            await self._catalogue.size(cluster, after)
             await self._catalogue.room(cluster, after)
 
         def whole(cluster: Cluster) -> Cluster:

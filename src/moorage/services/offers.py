@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from moorage.model.errors import Invalid
-from moorage.model.node import Flavor
+from moorage.model.node import Flavor, Least
 from moorage.model.offer import Offer, OfferKind
 from moorage.services import rules
 
@@ -64,9 +64,10 @@ class Shelf:
             if offer.provider == provider:
                 self._offers[offer.kind].setdefault(offer.name, offer)
 
-    @property
-    def default_flavor(self) -> str:
-        return next(iter(self._offers[OfferKind.FLAVOR]))
+    def default_flavor(self, least: Least) -> str:
+        """The first that has so much; the first of all where none has."""
+        sizes = self.flavors()
+        return next((name for name, each in sizes.items() if least.fits(each)), next(iter(sizes)))
 
     def flavor(self, name: str, field: str = "flavor_id") -> Flavor:
         return flavor_of(self._one(OfferKind.FLAVOR, name, field))

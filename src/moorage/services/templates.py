@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from moorage.model.caller import Caller, Permission
 from moorage.model.errors import Conflict, Forbidden, Invalid
+from moorage.model.node import Role
 from moorage.model.page import Page
 from moorage.model.quota import UNLIMITED
 from moorage.model.template import ClusterTemplate
-from moorage.services import options, patching, rules
+from moorage.services import options, patching, rules, sizes
 from moorage.services.access import listing, reach, require
 from moorage.services.catalogue import Catalogue
 from moorage.services.offers import Shelf
@@ -38,20 +39,20 @@ class TemplateService:
             _require_publisher(caller)
         labels = rules.labels(new.labels)
         shelf = await self._catalogue.shelf(self._catalogue.provider_for(labels))
-        flavor = new.flavor_id or shelf.default_flavor
         template = ClusterTemplate(
             uuid=str(uuid.uuid4()),
             project_id=caller.project_id,
             user_id=caller.user_id,
             name=rules.template_name(new.name),
             coe=new.coe,
-            flavor_id=flavor,
-            master_flavor_id=new.master_flavor_id or flavor,
+            flavor_id=new.flavor_id or "",
+            master_flavor_id=new.master_flavor_id or "",
             labels=labels,
             options=options.checked(new.options, options.TEMPLATE_OPTIONS),
             public=new.public,
             hidden=new.hidden,
         )
+        template = _filled(template, self._catalogue, shelf)
         _refuse_not_offered(template, self._catalogue, shelf)
         return await self._store.templates.add(template, self._most)
 
@@ -73,11 +74,11 @@ class TemplateService:
         """
         template = await self._own(caller, ident)
         # The patched labels may choose another provider: its offers are looked at.
-        provider = self._catalogue.provider_for(_patched(template, patch, None).labels)
+        provider = self._catalogue.provider_for(_patched(template, patch).labels)
         shelf = await self._catalogue.shelf(provider)
 
         def edit(before: ClusterTemplate, in_use: bool) -> ClusterTemplate:
-            after = _patched(before, patch, shelf)
+            after = _filled(_patched(before, patch), self._catalogue, shelf)
             if (after.public, after.hidden) != (before.public, before.hidden):
                 _require_publisher(caller)
             if _lasting(after) == _lasting(before):
@@ -109,17 +110,32 @@ class TemplateService:
 
 def _refuse_not_offered(template: ClusterTemplate, catalogue: Catalogue, shelf: Shelf) -> None:
     """Raises Invalid where this install doesn't have all that the template names."""
-    catalogue.driver(template.coe)
-    shelf.flavor(template.flavor_id)
-    shelf.flavor(template.master_flavor_id, "master_flavor_id")
+    catalogue.check(template.coe, template.labels, shelf.provider)
+    for role, name in (
+        (Role.WORKER, template.flavor_id),
+        (Role.MASTER, template.master_flavor_id),
+    ):
+        least = catalogue.least(template.coe, role, template.labels)
+        flavor = shelf.flavor(name, sizes.FIELDS[role])
+        sizes.refuse_small(template.coe, role, least, flavor, shelf)
     shelf.check(template.options)
     options.refuse_unknown_network(template.coe, template.options)
 
 
-def _patched(
-    template: ClusterTemplate, operations: Sequence[PatchOp], shelf: Shelf | None
-) -> ClusterTemplate:
-    """`shelf`: whose default flavor takes the place of one that is removed."""
+def _filled(template: ClusterTemplate, catalogue: Catalogue, shelf: Shelf) -> ClusterTemplate:
+    """With a flavor where none is named: masters' is the workers', if that is large enough."""
+    worker, master = (
+        catalogue.least(template.coe, role, template.labels) for role in (Role.WORKER, Role.MASTER)
+    )
+    flavor = template.flavor_id or shelf.default_flavor(worker)
+    known = shelf.flavors().get(flavor)
+    small = known is not None and not master.fits(known)
+    masters = template.master_flavor_id or (shelf.default_flavor(master) if small else flavor)
+    return dataclasses.replace(template, flavor_id=flavor, master_flavor_id=masters)
+
+
+def _patched(template: ClusterTemplate, operations: Sequence[PatchOp]) -> ClusterTemplate:
+    """A flavor that is removed is empty."""
     patching.refuse_too_many(len(operations))
     for operation in operations:
         attribute, key = patching.target(operation)
@@ -136,9 +152,9 @@ def _patched(
             case "coe", None:
                 template = dataclasses.replace(template, coe=rules.text(value, "coe"))
             case "flavor_id", None:
-                template = dataclasses.replace(template, flavor_id=_flavor(value, shelf))
+                template = dataclasses.replace(template, flavor_id=_flavor(value, attribute))
             case "master_flavor_id", None:
-                flavor = _flavor(value, shelf, "master_flavor_id")
+                flavor = _flavor(value, attribute)
                 template = dataclasses.replace(template, master_flavor_id=flavor)
             case "public", None:
                 template = dataclasses.replace(template, public=_flag(value, "public"))
@@ -149,10 +165,10 @@ def _patched(
     return template
 
 
-def _flavor(value: object, shelf: Shelf | None, field: str = "flavor_id") -> str:
-    if value is None:
-        return shelf.default_flavor if shelf else ""
-    return rules.text(value, field)
+def _flavor(value: object, field: str) -> str:
+    if value == "":
+        raise Invalid(f"{field} must name a flavor; without one, there is a default.", field=field)
+    return "" if value is None else rules.text(value, field)
 
 
 def _flag(value: object, field: str) -> bool:

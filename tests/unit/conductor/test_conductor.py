@@ -13,6 +13,7 @@ from moorage.drivers.fake import (
     JoinsLate,
     NeverJoins,
     PlansInCircles,
+    RefusesLabels,
     RefusesToJoin,
 )
 from moorage.model.cluster import ClusterStatus, HealthStatus
@@ -237,6 +238,25 @@ async def test_no_room_is_said_before_anything_is_made(store: Store) -> None:
     assert cluster.status_reason == "room: no room: 3 nodes asked for, 2 of 2 left"
     assert provider.calls["ensure"] == 0
     assert house.chronicle.applied[-1][1] == 300.0
+
+
+async def test_labels_that_cannot_be_where_its_nodes_are_are_refused_before_anything_is_made(
+    store: Store,
+) -> None:
+    """As those that a service on another machine let pass."""
+    house = House(store, provider := FakeProvider(), driver := RefusesLabels("v2"))
+    cluster = await house.add(labels={"fake_tag": "v2"})
+    async with house.conducted() as conductor:
+        cluster = await house.until_status(cluster.uuid, "CREATE_FAILED")
+        assert cluster.status_reason == "check: labels: there is no release v2."
+        assert provider.calls["ensure"] == 0
+        driver.wrong = "v0"
+        await conductor._changed(cluster.uuid)
+        cluster = await house.until_status(cluster.uuid, "CREATE_COMPLETE")
+        # What is there was right when it was made.
+        driver.wrong = "v2"
+        await conductor._changed(cluster.uuid)
+        cluster = await house.until_status(cluster.uuid, "CREATE_COMPLETE")
 
 
 async def test_no_room_on_the_way_undoes_what_was_made(store: Store) -> None:

@@ -8,6 +8,8 @@ import io
 import json
 import subprocess
 import tarfile
+from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -24,16 +26,19 @@ from moorage.drivers.kubernetes import (
     marking,
     node_agents,
     script,
+    sizes,
     zones,
 )
 from moorage.drivers.kubernetes.naming import OURS, marks, node_specs
 from moorage.drivers.kubernetes.place import SERVICES, Given, group_of, place_of
 from moorage.drivers.kubernetes.versions import Fact, minor
 from moorage.model.errors import Invalid, NotFound
+from moorage.model.node import Role
 from moorage.model.nodegroup import Taint
 from moorage.model.ports import CaKeys
 from moorage.model.sign_in import SERVER, SignIn, credential_of
 from moorage.releases import Release, Releases, Version
+from moorage.settings import FLAVORS
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
 from tests.unit.drivers.kube_scene import AUTHORITY, RELEASES, cluster, object_of, place
@@ -266,14 +271,42 @@ def test_pods_addresses_follow_from_the_node_s() -> None:
     [
         ({"service_cluster_ip_range": "x"}, "must be an IPv4 network"),
         ({"service_cluster_ip_range": "8.8.0.0/16"}, "must be a private network"),
-        ({"service_cluster_ip_range": "10.100.0.0/20"}, "overlap"),
-        ({"flannel_network_cidr": "10.128.0.0/16"}, "overlap"),
+        ({"service_cluster_ip_range": "10.100.0.0/20"}, "10.100.0.0/20, .* 10.100.0.0/16, overlap"),
         ({"flannel_network_cidr": "10.99.0.0/24"}, "from /8 to /16"),
     ],
 )
 def test_ranges_that_cannot_be(labels: dict[str, str], why: str) -> None:
     with pytest.raises(Invalid, match=why):
         addresses.ranges(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "nodes", "why"),
+    [
+        ({"flannel_network_cidr": "10.130.0.0/16"}, "10.128.0.0/12", "flannel_.* 10.130.0.0/16"),
+        ({"service_cluster_ip_range": "10.64.0.0/16"}, "10.64.0.0/12", "10.64.0.0/16, .* overlap"),
+        ({}, "10.96.0.0/12", "flannel_network_cidr, 10.100.0.0/16, .* networks, 10.96.0.0/12,"),
+        ({}, "10.254.128.0/20", "choose another service_cluster_ip_range"),
+    ],
+)
+def test_ranges_that_the_nodes_have(labels: dict[str, str], nodes: str, why: str) -> None:
+    """Whichever pool the operator chose, and where nobody named a range too."""
+    with pytest.raises(Invalid, match=why) as refused:
+        installed.checked(RELEASED, labels, None, nodes=[IPv4Network(nodes)])
+    assert refused.value.field == "labels"
+
+
+def test_ranges_of_the_usual_pool_are_free_under_another_one() -> None:
+    labels = {"flannel_network_cidr": "10.130.0.0/16"}
+    chosen = installed.checked(RELEASED, labels, None, nodes=[IPv4Network("10.64.0.0/12")])
+    assert chosen["flannel_network_cidr"] == "10.130.0.0/16"
+
+
+def test_a_cluster_keeps_ranges_that_would_be_refused_by_now() -> None:
+    had = {"kube_tag": "v1.21.14", "flannel_network_cidr": "10.130.0.0/16"}
+    wanted = {**had, "kube_tag": "v1.22.1"}
+    nodes = [IPv4Network("10.128.0.0/12")]
+    assert installed.checked(RELEASED, wanted, had, "v1.21.14", nodes) == wanted
 
 
 def test_scripts_are_shell() -> None:
@@ -464,6 +497,50 @@ def test_labels_that_cannot_be(
 ) -> None:
     with pytest.raises(Invalid, match=why):
         installed.checked(RELEASED, labels, former)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ({"kube_tag": "v1.9.0"}, "no release v1.9.0 of Kubernetes here; there is .* can add one"),
+        ({"kube_tag": "latest"}, "is no version"),
+        ({"control_plane": "elsewhere"}, "control_plane must be hosted or nodes"),
+        ({"service_cluster_ip_range": "10.100.0.0/20"}, "overlap"),
+        ({"flannel_network_cidr": "10.130.0.0/16"}, "nodes' networks, 10.128.0.0/12, overlap"),
+    ],
+)
+def test_a_template_is_refused_what_its_clusters_would_be(labels: dict[str, str], why: str) -> None:
+    nodes = [IPv4Network("10.128.0.0/12")]
+    for refuse in (installed.check, partial(installed.checked, former=None)):
+        with pytest.raises(Invalid, match=why):
+            refuse(RELEASED, labels, nodes=nodes)
+
+
+def test_a_template_that_names_no_release_waits_for_one(tmp_path: Path) -> None:
+    installed.check(Releases(tmp_path), {"control_plane": "hosted", "any": "other"})
+
+
+LARGER = {"small", "medium", "large", "m1.small", "m1.medium"}
+
+
+@pytest.mark.parametrize(
+    ("role", "labels", "good"),
+    [
+        (Role.MASTER, {}, LARGER),
+        (Role.MASTER, {"control_plane": "nodes"}, LARGER),
+        (Role.MASTER, {"control_plane": "hosted"}, LARGER),
+        (Role.WORKER, {}, {"tiny", *LARGER}),
+        (Role.WORKER, {"control_plane": "hosted"}, {"tiny", *LARGER}),
+    ],
+)
+def test_which_flavors_will_do(role: Role, labels: dict[str, str], good: set[str]) -> None:
+    least = sizes.least(role, labels)
+    assert {flavor.name for flavor in FLAVORS if least.fits(flavor)} == good
+
+
+def test_a_hosted_master_takes_less() -> None:
+    hosted_one = sizes.least(Role.MASTER, {"control_plane": "hosted"})
+    assert hosted_one.memory_mib < sizes.least(Role.MASTER, {}).memory_mib
 
 
 def test_without_a_release_there_is_no_cluster(tmp_path: Path) -> None:

@@ -352,6 +352,51 @@ await-node master-0 after [label-node master-0]\
 """)
 
 
+def test_a_node_is_drained_only_where_its_pods_can_go_elsewhere() -> None:
+    """A master is tainted, and a node that goes too is no place to go to."""
+    assert plan(cluster(1, 1, renewing=frozenset({"worker-0"})), whole(1, 1)) == snapshot("""\
+ensure-node worker-0
+start-node worker-0 after [ensure-node worker-0]
+join worker-0 after [start-node worker-0]
+label-node worker-0 after [join worker-0]
+await-node worker-0 after [label-node worker-0]\
+""")
+    assert plan(cluster(1, 0), whole(1, 2)) == snapshot("""\
+delete-node worker-0
+remove-node web-worker-0 after [delete-node worker-0]
+delete-node worker-1
+remove-node web-worker-1 after [delete-node worker-1]\
+""")
+    both = cluster(1, 2, renewing=frozenset({"worker-0", "worker-1"}))
+    assert "drain" not in plan(both, whole(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("taint", "drains"),
+    [
+        ({"key": "gpu", "effect": "NoSchedule"}, False),
+        ({"key": "gpu", "effect": "NoExecute"}, False),
+        ({"key": "gpu", "effect": "PreferNoSchedule"}, True),
+    ],
+)
+def test_pods_get_past_the_taints_of_their_own_node_and_no_others(
+    taint: dict[str, str], drains: bool
+) -> None:
+    spec = cluster(renewing=frozenset({"worker-0"}))
+    first, second = (
+        object_of(cluster(), f"worker-{n}", spec={"taints": [taint]}) for n in range(2)
+    )
+    assert ("drain worker-0" in plan(spec, with_objects(whole(), second))) is drains
+    assert "drain worker-0" in plan(spec, with_objects(whole(), first))
+    assert "drain worker-0" in plan(spec, with_objects(whole(), first, second))
+
+
+def test_a_master_whose_taint_its_tenant_took_off_is_a_place_to_go_to() -> None:
+    spec = cluster(1, 1, renewing=frozenset({"worker-0"}))
+    open_ = object_of(spec, "master-0", spec={"taints": []})
+    assert "drain worker-0" in plan(spec, with_objects(whole(1, 1), open_))
+
+
 def test_what_was_drained_by_moorage_is_uncordoned_and_nothing_else() -> None:
     cordoned = {"unschedulable": True}
     ours = object_of(cluster(), "worker-0", annotations={DRAINED: "yes"}, spec=cordoned)

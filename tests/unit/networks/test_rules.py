@@ -77,7 +77,7 @@ def test_what_is_lost_is_told() -> None:
     assert told(whole(EIGHT)) == "the packet filter lost its cluster's rules"
     assert told(replace(whole(SEVEN), published={})) == "its published port leads nowhere"
     assert told(replace(whole(SEVEN), published={}), None) == ""
-    assert "masters" in told(replace(whole(SEVEN), masters=frozenset()))
+    assert "lost masters" in told(replace(whole(SEVEN), masters=frozenset()))
     for half in (("", 2376), ("10.128.7.2", 0)):
         assert "published port" in told(replace(whole(SEVEN), published={SEVEN.port: half}))
 
@@ -170,6 +170,20 @@ def test_masters_alone_come_to_the_one_door() -> None:
     assert [each["match"]["right"] for each in more[:-1]] == ["@masters", "192.0.2.1", 9513]
     assert not rules.framed(UPLINKS, Seen(digest()), DOOR), "another door: the rules are written"
     assert rules.trouble(UPLINKS, SEVEN, None, whole(SEVEN), door=DOOR)
+
+
+def test_masters_too_few_or_too_many_are_told() -> None:
+    def told(*masters: str, port: int | None = 2376) -> str:
+        return rules.trouble(UPLINKS, SEVEN, port, whole(SEVEN, EIGHT), masters=masters)
+
+    assert told("10.128.7.2") == told() == ""
+    assert told("10.128.7.2", "10.128.7.3") == "the packet filter lost masters of its cluster"
+    assert told("10.128.7.3") == "the packet filter lost masters of its cluster"
+    assert told("10.128.7.3", port=None) == "", "whoever exposes nothing has no masters"
+    both = whole(SEVEN, EIGHT).masters | {("mrg7", "10.128.7.3")}
+    seen = replace(whole(SEVEN, EIGHT), masters=both)
+    more = rules.trouble(UPLINKS, SEVEN, 2376, seen, masters=["10.128.7.2"])
+    assert more == "the packet filter takes others for masters of its cluster"
 
 
 def test_who_is_a_master_no_more_comes_to_the_door_no_more() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,12 @@ class Forgetful:
     guarded: bool = True
     published: bool = True
     linked: bool = True
+    masters: tuple[str, ...] = ("10.128.0.2",)
     done: list[str] = field(default_factory=list)
+
+    @property
+    def pool(self) -> IPv4Network:
+        return IPv4Network("10.128.0.0/16")
 
     def address(self, slot: int, index: int) -> str:
         return f"10.128.{slot}.{index + 2}"
@@ -43,9 +50,11 @@ class Forgetful:
     def attached(self, slot: int, index: int) -> bool:
         return self.linked
 
-    async def trouble(self, slot: int, port: int | None) -> str:
+    async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:
         if not self.guarded:
             return "no guards"
+        if set(masters) - set(self.masters):
+            return "fewer masters"
         return "no port" if port and not self.published else ""
 
     async def open(self, *_: Any) -> None:
@@ -56,9 +65,12 @@ class Forgetful:
         self.done.append("attach")
         self.linked = True
 
-    async def publish(self, *_: Any) -> None:
+    async def publish(
+        self, slot: int, address: str, port: int, masters: Sequence[str] = ()
+    ) -> None:
         assert self.guarded
         self.done.append("publish")
+        self.masters = tuple(masters)
         self.published = True
 
     async def detach(self, *_: Any) -> None:
@@ -119,6 +131,24 @@ async def test_a_lost_port_is_told_and_mended(provider: LocalProvider, network: 
     assert await told(provider) == (NodeState.RUNNING, "no port", True)
     await provider.ensure(SPEC)
     assert await told(provider) == WELL
+
+
+async def test_each_master_is_compared_and_not_that_there_is_one(
+    provider: LocalProvider, network: Forgetful, tmp_path: Path
+) -> None:
+    """By what stands on the nodes: those that this process did not make are among them."""
+    second = replace(SPEC, name="master-1")
+    place = Places(tmp_path / "nodes").of(NodeRef(SPEC.owner, second.name))
+    place.root.mkdir(parents=True)
+    marks = Marks.of(second, install="guards", slot=0, index=1)
+    place.write({"annotations": marks.annotations()})
+    for _ in range(2):
+        lost = [(node.reason, node.mendable) for node in await provider.observe(SPEC.owner)]
+        assert lost == [("fewer masters", True)] * 2
+        await provider.ensure(SPEC)
+        assert network.masters == ("10.128.0.2", "10.128.0.3")
+        assert {node.reason for node in await provider.observe(SPEC.owner)} == {""}
+        network.masters = ("10.128.0.3",)
 
 
 async def test_a_node_whose_link_is_gone_too_has_both_mended_at_once(

@@ -7,7 +7,7 @@ written down nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -16,8 +16,6 @@ from moorage.model.errors import Invalid
 SERVICES, PODS = "service_cluster_ip_range", "flannel_network_cidr"
 """The labels, as Magnum has them, and what it takes where they are not given."""
 DEFAULTS = {SERVICES: "10.254.0.0/16", PODS: "10.100.0.0/16"}
-NODES = IPv4Network("10.128.0.0/12")
-"""Where nodes' networks come from, unless the operator chose another pool."""
 NODE_PREFIX = 24
 API, DNS = 1, 10
 """The addresses in the services' range of the API itself, and of the cluster's DNS."""
@@ -44,17 +42,23 @@ class Ranges:
 
 
 def ranges(labels: Mapping[str, str]) -> Ranges:
-    """Raises Invalid (field `labels`) for what can't be."""
+    """Raises Invalid (field `labels`) for what can't be, wherever the nodes are."""
     services = _network(SERVICES, labels.get(SERVICES, DEFAULTS[SERVICES]), longest=24)
     pods = _network(PODS, labels.get(PODS, DEFAULTS[PODS]), longest=16)
-    for one, other, what in (
-        (services, pods, f"{SERVICES} and {PODS}"),
-        (services, NODES, f"{SERVICES} and the nodes' networks, {NODES},"),
-        (pods, NODES, f"{PODS} and the nodes' networks, {NODES},"),
-    ):
-        if one.overlaps(other):
-            raise _bad(f"{what} overlap: choose others")
+    if services.overlaps(pods):
+        raise _bad(f"{SERVICES}, {services}, and {PODS}, {pods}, overlap: choose others")
     return Ranges(services, pods)
+
+
+def refuse_overlap(chosen: Ranges, nodes: Iterable[IPv4Network]) -> None:
+    """Raises Invalid (field `labels`) where a range has addresses that `nodes` may get."""
+    for network in nodes:
+        for label, one in ((SERVICES, chosen.services), (PODS, chosen.pods)):
+            if one.overlaps(network):
+                raise _bad(
+                    f"{label}, {one}, and the nodes' networks, {network}, overlap: "
+                    f"choose another {label}"
+                )
 
 
 def _network(label: str, text: str, *, longest: int) -> IPv4Network:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import ClassVar
 
 from moorage.clients.kubernetes import Way
-from moorage.drivers.kubernetes import installed
+from moorage.drivers.kubernetes import installed, sizes
 from moorage.drivers.kubernetes.acts import Acts
 from moorage.drivers.kubernetes.listening import listen
 from moorage.drivers.kubernetes.naming import VERSION, node_specs
@@ -16,7 +17,7 @@ from moorage.drivers.kubernetes.place import Given
 from moorage.drivers.kubernetes.reconcile import reconcile
 from moorage.drivers.kubernetes.seen import KubeObserved
 from moorage.model.cluster import ClusterSpec
-from moorage.model.node import NodeSpec, ObservedNode
+from moorage.model.node import Least, NodeSpec, ObservedNode, Role
 from moorage.model.plan import Step
 from moorage.model.ports import Members
 from moorage.model.sign_in import SignIn
@@ -48,9 +49,18 @@ class KubernetesDriver:
         labels: Mapping[str, str],
         former: Mapping[str, str] | None = None,
         runs: str = "",
+        nodes: Iterable[IPv4Network] = (),
     ) -> Mapping[str, str]:
         """Checks: with the release that it is to run. Raises Invalid."""
-        return installed.checked(self._releases, labels, former, runs)
+        return installed.checked(self._releases, labels, former, runs, nodes)
+
+    def check(self, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
+        """Checks: of a template. Raises Invalid."""
+        installed.check(self._releases, labels, nodes)
+
+    def least(self, role: Role, labels: Mapping[str, str]) -> Least:
+        """Needs."""
+        return sizes.least(role, labels)
 
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
         return node_specs(self._told(cluster), self._releases.directory)

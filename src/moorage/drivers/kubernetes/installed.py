@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
 
-from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges
+from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges, refuse_overlap
 from moorage.drivers.kubernetes.hosting import CONTROL_PLANE, KINDS, kind
 from moorage.drivers.kubernetes.naming import VERSION
 from moorage.model.errors import Invalid, NotFound, Refused
@@ -18,28 +19,48 @@ def checked(
     labels: Mapping[str, str],
     former: Mapping[str, str] | None,
     runs: str = "",
+    nodes: Iterable[IPv4Network] = (),
 ) -> dict[str, str]:
     """A cluster's labels as it will have them: with a release. Raises Invalid.
 
-    Where its masters are still (`runs`), it may go back to, whatever was wanted since.
+    Where its masters are still (`runs`), it may go back to, whatever was wanted since. Its
+    ranges are compared with its `nodes'` once: they stay, and so do its nodes' networks.
     """
     had = former.get(VERSION, "") if former else ""
     asked = _found(releases, labels.get(VERSION) or had)
     if had:
         _refuse_jump(Version.parse(runs or had), asked)
-    where = kind(labels)
-    if where not in KINDS:
-        raise _bad(f"{CONTROL_PLANE} must be {' or '.join(sorted(KINDS))}, not {where[:40]!r}.")
+    where = _kind(labels)
     if former is not None and kind(former) != where:
         raise _bad(
             f"{CONTROL_PLANE} of a cluster that is there can't be changed from {kind(former)} to "
             f"{where}: its masters would have to become other nodes. Create another cluster."
         )
     wanted = {**labels, VERSION: str(asked)}
-    ranges(wanted)
-    if former is not None and ranges(former) != ranges(wanted):
+    chosen = ranges(wanted)
+    if former is None:
+        refuse_overlap(chosen, nodes)
+    elif ranges(former) != chosen:
         raise _bad(f"{SERVICES} and {PODS} of a cluster that is there can't be changed.")
     return wanted
+
+
+def check(releases: Releases, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
+    """Raises Invalid for a template's labels that no cluster could have now.
+
+    A release that it does not name is for its clusters to find.
+    """
+    if asked := labels.get(VERSION):
+        _found(releases, asked)
+    _kind(labels)
+    refuse_overlap(ranges(labels), nodes)
+
+
+def _kind(labels: Mapping[str, str]) -> str:
+    where = kind(labels)
+    if where not in KINDS:
+        raise _bad(f"{CONTROL_PLANE} must be {' or '.join(sorted(KINDS))}, not {where[:40]!r}.")
+    return where
 
 
 def _found(releases: Releases, text: str) -> Version:

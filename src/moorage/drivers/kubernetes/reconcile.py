@@ -124,15 +124,23 @@ class _Plan:
     def _empty(self, name: str) -> frozenset[str]:
         """Have the pods of a node go elsewhere, if there is an elsewhere, before it goes away."""
         there = self._object(name)
-        others = [
-            each
-            for each in self.seen.objects or ()
-            if each.is_ready and not each.spec.unschedulable and each is not there
-        ]
         alive = self.seen.standing(name) is Standing.UP
-        if there is None or not others or not alive or name in self.masters:
+        if there is None or not alive or name in self.masters or not self._has_elsewhere(there):
             return frozenset()
         return frozenset({self._add(verbs.DRAIN, name)})
+
+    def _has_elsewhere(self, there: NodeObject) -> bool:
+        """Whether the pods of a node can go to another: one that stays, and keeps none of them
+        out. They tolerate what their own node is tainted with, and nothing else is known."""
+        leaving = (self.seen.nodes.keys() - self.standing.keys()) | self.renewing
+        going = {hostname(self.cluster.name, name) for name in leaving}
+        return any(
+            each.is_ready
+            and not each.spec.unschedulable
+            and each.keeps_out <= there.keeps_out
+            and each.name not in going | {there.name}
+            for each in self.seen.objects or ()
+        )
 
     def _is_given_up(self, spec: NodeSpec) -> bool:
         """Whether to replace a node that never comes: not the last copy of a cluster.

@@ -13,9 +13,12 @@ from moorage.drivers.swarm.observation import look
 from moorage.drivers.swarm.reconcile import reconcile
 from moorage.drivers.swarm.seen import SwarmObserved
 from moorage.model.cluster import ClusterSpec
-from moorage.model.node import NodeSpec, ObservedNode
+from moorage.model.node import Least, NodeSpec, ObservedNode, Role
 from moorage.model.plan import Step
 from moorage.model.ports import Members
+
+LEAST = Least(memory_mib=128, pids=64)
+"""Of any node: twice what dockerd, containerd and HAProxy were seen to take without a container."""
 
 
 class SwarmDriver:
@@ -25,6 +28,10 @@ class SwarmDriver:
 
     def __init__(self) -> None:
         self._pool = EnginePool()
+
+    def least(self, role: Role, labels: Mapping[str, str]) -> Least:  # noqa: ARG002
+        """Needs: managers and workers run the same programs."""
+        return LEAST
 
     def nodes(self, cluster: ClusterSpec) -> list[NodeSpec]:
         return node_specs(cluster)

@@ -31,9 +31,12 @@ class Marks:
     memory_mib: int
     expose: int | None
     revision: str = ""
+    address: str = ""
+    """It follows from slot and index as long as the pool is the same; empty for nodes of before
+    this was written down."""
 
     @classmethod
-    def of(cls, spec: NodeSpec, *, install: str, slot: int, index: int) -> Marks:
+    def of(cls, spec: NodeSpec, *, install: str, slot: int, index: int, address: str = "") -> Marks:
         return cls(
             install=install,
             owner=spec.owner,
@@ -44,6 +47,7 @@ class Marks:
             memory_mib=spec.flavor.memory_mib,
             expose=spec.expose,
             revision=spec.revision,
+            address=address,
         )
 
     def annotations(self) -> dict[str, str]:
@@ -63,6 +67,7 @@ class Marks:
             memory_mib=int(value["memory_mib"]),
             expose=int(value["expose"]) if value["expose"] else None,
             revision=value.get("revision", ""),
+            address=value.get("address", ""),
         )
 
 

@@ -19,11 +19,12 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
-from moorage.model.errors import NoRoom
+from moorage.model.errors import NoRoom, Refused
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
 from moorage.providers.local import bundle, cgroups, disk, remains, trees, userns
@@ -69,6 +70,9 @@ class LocalProvider:
         self._locks: WeakValueDictionary[NodeRef | str, asyncio.Lock] = WeakValueDictionary()
         self._opened: set[str] = set()
         """Clusters whose network this process has made or repaired; others may be half there."""
+        self._masters: dict[str, tuple[str, ...]] = {}
+        """By cluster: the addresses of its nodes that expose a port, as their marks said last.
+        To them each look of the watch compares, for it can't read all marks each time."""
         self._promised = promised_mib(self._places)
 
     async def ensure(self, spec: NodeSpec) -> ObservedNode:
@@ -87,6 +91,7 @@ class LocalProvider:
         return await self._look(place)
 
     async def observe(self, owner: str) -> list[ObservedNode]:
+        self._note_masters(owner)
         return [await self._look(place, turn=True) for place in self._all(owner)]
 
     async def delete(self, ref: NodeRef) -> None:
@@ -124,6 +129,28 @@ class LocalProvider:
         And of each whose network lost its guards.
         """
         return self._watch.changes()
+
+    @property
+    def addresses(self) -> list[IPv4Network]:
+        """HasAddresses: the pool that each cluster has a part of."""
+        return [self._network.pool]
+
+    def refuse_other_pool(self) -> None:
+        """Raises Refused where there are nodes whose addresses are not of the pool.
+
+        Nothing could reach them, nor could they each other: engines know their members, and
+        clusters their ranges, by the addresses that the nodes were made with.
+        """
+        for owner in self._places.owners():
+            for place in self._places.all(owner):
+                marks = place.marks()
+                if marks and marks.address and marks.address != self._address_by_now(marks):
+                    raise Refused(
+                        f"node {place.ref.name} of cluster {owner} has the address "
+                        f"{marks.address}, which it would not have in the pool "
+                        f"{self._network.pool}: start with the former --pool (10.128.0.0/12, if "
+                        "none was said), and change it when this machine's clusters are deleted"
+                    )
 
     async def sweep(self) -> None:
         """Remove what is left when no node is: the empty directories of the install."""
@@ -185,7 +212,7 @@ class LocalProvider:
             return marks
         self._refuse_memory(spec, spec.flavor.memory_mib - marks.memory_mib)
         await self._end(place)
-        marks = Marks.of(spec, install=self._install, slot=marks.slot, index=marks.index)
+        marks = self._marks(spec, marks.slot, marks.index)
         place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
         return marks
@@ -208,10 +235,14 @@ class LocalProvider:
         self._refuse_memory(spec, spec.flavor.memory_mib)
         place.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         slot = self._slots.claim(place.home)
-        marks = Marks.of(spec, install=self._install, slot=slot, index=index)
+        marks = self._marks(spec, slot, index)
         place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
         return marks
+
+    def _marks(self, spec: NodeSpec, slot: int, index: int) -> Marks:
+        address = self._network.address(slot, index)
+        return Marks.of(spec, install=self._install, slot=slot, index=index, address=address)
 
     async def _open(self, owner: str, slot: int) -> None:
         """Open the cluster's network, unless it is whole; what is there is asked, not remembered.
@@ -270,21 +301,31 @@ class LocalProvider:
         slot = marks.slot if marks else self._slots.of(place.home)
         if slot is not None and self._slots.holds(slot, place.home):
             self._opened.discard(place.ref.owner)
+            self._masters.pop(place.ref.owner, None)
             await self._network.close(slot)
             self._slots.release(slot, place.home)
 
     async def _publish(self, owner: str, *, coming: Place | None = None) -> None:
         """Lead the cluster's port to its first node that runs, or is `coming`, and exposes one."""
-        known = [(place, marks) for place in self._places.all(owner) if (marks := place.marks())]
-        masters = [
-            self._network.address(marks.slot, marks.index) for _, marks in known if marks.expose
-        ]
-        for place, marks in known:
-            runs = _runs(self._runc.init(place.container))
-            if marks.expose and (runs or place == coming):
-                address = self._network.address(marks.slot, marks.index)
-                await self._network.publish(marks.slot, address, marks.expose, masters)
+        masters = self._note_masters(owner)
+        for place, marks, port in masters:
+            if place == coming or _runs(self._runc.init(place.container)):
+                address = self._address(marks)
+                await self._network.publish(marks.slot, address, port, self._masters[owner])
                 return
+
+    def _note_masters(self, owner: str) -> list[tuple[Place, Marks, int]]:
+        """The cluster's nodes that expose a port, which are its masters to the network."""
+        found = [
+            (place, marks, marks.expose)
+            for place in self._places.all(owner)
+            if (marks := place.marks()) and marks.expose
+        ]
+        if found:
+            self._masters[owner] = tuple(self._address(marks) for _, marks, _ in found)
+        else:
+            self._masters.pop(owner, None)
+        return found
 
     async def _look(self, place: Place, *, turn: bool = False) -> ObservedNode:
         """`turn`: a turn will know of what is seen, so that only what differs is told."""
@@ -310,16 +351,27 @@ class LocalProvider:
             place.ref,
             marks.role,
             NodeState.RUNNING if running else NodeState.STOPPED,
-            address=self._network.address(marks.slot, marks.index),
+            address=self._address(marks),
             revision=marks.revision,
             endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
             reason=reason,
             mendable=bool(lost),
         )
 
+    def _address(self, marks: Marks) -> str:
+        return self._network.address(marks.slot, marks.index)
+
+    def _address_by_now(self, marks: Marks) -> str:
+        """Empty where the pool has no such slot."""
+        try:
+            return self._address(marks)
+        except ValueError:
+            return ""
+
     async def _troubles(self, place: Place, marks: Marks) -> tuple[str, str]:
         """What is wrong with a node that runs: with its network's guards, and with its disk."""
-        lost = await self._network.trouble(marks.slot, marks.expose)
+        masters = self._masters.get(place.ref.owner, ()) if marks.expose else ()
+        lost = await self._network.trouble(marks.slot, marks.expose, masters)
         return lost, disk.trouble(place.root)
 
 
