@@ -58,18 +58,13 @@ async def test_a_cluster_is_created_shown_whole_and_left_alone(store: Store) -> 
     assert cluster.node_addresses == ("10.0.0.3", "10.0.0.4")
 
 
-async def test_a_turn_and_its_verification_cost_little(store: Store) -> None:
+async def test_nothing_is_waited_for_between_a_turn_and_its_verification(store: Store) -> None:
     house = House(store)
     async with house.conducted():
-        began = monotonic()
         cluster = await house.add()
         await house.until_status(cluster.uuid, "CREATE_COMPLETE")
-        created = monotonic()
-        await house.wish(cluster.uuid, "DELETE_IN_PROGRESS")
-        await house.until_gone(cluster.uuid)
-        deleted = monotonic()
-    assert created - began < 0.15
-    assert deleted - created < 0.1
+        first, verified = (due for _, due in house.chronicle.applied)
+    assert first == 0 < verified
 
 
 async def test_deletion_takes_one_turn_and_leaves_nothing(store: Store) -> None:
@@ -152,7 +147,7 @@ async def test_a_hanging_step_ends_with_its_time(store: Store) -> None:
 async def test_waits_grow_and_end_at_the_deadline_which_is_not_the_end(store: Store) -> None:
     provider = FakeProvider()
     house = House(store, provider, driver := JoinsLate(times=10_000, delay=0.004))
-    cluster = await house.add(workers=0, create_timeout=1, deadline=soon(seconds=0.5))
+    cluster = await house.add(workers=0, create_timeout=1, deadline=soon(seconds=2))
     async with house.conducted():
         cluster = await house.until_status(cluster.uuid, "CREATE_FAILED")
         assert cluster.status_reason == (
