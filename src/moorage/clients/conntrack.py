@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from ipaddress import IPv4Network
 
@@ -18,7 +17,8 @@ _DONE = "have been deleted"
 async def forget(network: IPv4Network) -> None:
     """No connection goes on that addresses of the network began, or were to get. RetryLater where
     that can't be done now."""
-    await asyncio.gather(*(_delete(end, network) for end in ("--orig-src", "--orig-dst")))
+    for end in ("--orig-src", "--orig-dst"):
+        await _delete(end, network)
 
 
 async def _delete(end: str, network: IPv4Network) -> None:
