@@ -27,9 +27,20 @@ FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_conn
 
 
 class PostgresServer:
-    """`postgres` over `directory`, as a child of this process, with which it dies."""
+    """`postgres` over `directory`, as a child of this process, with which it dies.
 
-    def __init__(self, binaries: Path, directory: Path, *, durable: bool = False) -> None:
+    Whoever may reach `address` may ask it, with the password.
+    """
+
+    def __init__(
+        self,
+        binaries: Path,
+        directory: Path,
+        *,
+        durable: bool = False,
+        address: str = "127.0.0.1",
+    ) -> None:
+        self._address = address
         self._settings = ("max_connections=60",) if durable else FAST
         self._binaries = binaries
         self._directory = directory
@@ -51,9 +62,11 @@ class PostgresServer:
             *("--pwfile", str(secret), "--encoding", "UTF8", "--locale", "C"),
             *("--auth-local", "trust", "--auth-host", "scram-sha-256"),
         )
+        with (self._data / "pg_hba.conf").open("a") as allowed:
+            allowed.write("host all all samenet scram-sha-256\n")
 
     def start(self) -> None:
-        settings = (f"port={self.port}", "listen_addresses=127.0.0.1", *self._settings)
+        settings = (f"port={self.port}", f"listen_addresses={self._address}", *self._settings)
         log = self._directory / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -101,7 +114,7 @@ class PostgresServer:
 
     def url(self, database: str, *, password: str | None = None) -> str:
         secret = self.password if password is None else password
-        return f"postgresql://{USER}:{secret}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{secret}@{self._address}:{self.port}/{database}"
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run it as the superuser; the answer's rows as psql prints them."""
@@ -141,13 +154,17 @@ class PostgresServer:
 
 
 @contextmanager
-def private_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+def private_server(
+    *, durable: bool = False, address: str = "127.0.0.1"
+) -> Iterator[PostgresServer]:
     """Skips the test where the package is missing. `durable`: it syncs, as the real ones do."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not binaries:
         pytest.skip("the package postgresql is not installed (scripts/packages installs it)")
     with tempfile.TemporaryDirectory(prefix="moorage-postgres-") as directory:
-        server = PostgresServer(binaries[-1].parent, Path(directory), durable=durable)
+        server = PostgresServer(
+            binaries[-1].parent, Path(directory), durable=durable, address=address
+        )
         server.make()
         server.start()
         try:

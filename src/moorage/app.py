@@ -243,6 +243,12 @@ async def _serve(settings: Settings, reopen_log: Callable[[], None]) -> None:
                 alone=not _shared(settings),
                 home=home(settings),
             )
+            if sign_in.told(settings) is None:
+                log.warning(
+                    "clusters take no tokens",
+                    reason="this conductor was not told where the API listens for them "
+                    "(MOORAGE_SIGN_IN_URL), or they are turned off",
+                )
 
         async def conducts() -> None:
             if conducting is None or conducting.done():

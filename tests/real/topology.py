@@ -37,6 +37,18 @@ def sh(command: str) -> str:
     return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
 
 
+def within(pid: int, act: Callable[[], Result]) -> Result:
+    """Run it in a thread that is in the network namespace of the process."""
+
+    def enter() -> Result:
+        with Path(f"/proc/{pid}/ns/net").open() as namespace:
+            _libc("setns", namespace.fileno(), NEWNET)
+        return act()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()
+
+
 class Place:
     """A network namespace of its own, held by a sleeping process: a node, or another machine."""
 
@@ -62,14 +74,7 @@ class Place:
 
     def do(self, act: Callable[[], Result]) -> Result:
         """Run it in a thread that is here; a socket made there stays here."""
-
-        def enter() -> Result:
-            with Path(f"/proc/{self.pid}/ns/net").open() as namespace:
-                _libc("setns", namespace.fileno(), NEWNET)
-            return act()
-
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(enter).result()
+        return within(self.pid, act)
 
     def listen(self, port: int) -> socket.socket:
         listener = self.do(lambda: _listener(port))
@@ -79,19 +84,70 @@ class Place:
     def reaches(self, address: str, port: int) -> bool:
         return self.do(lambda: reaches(address, port))
 
-    def send_as(self, source: str, target: str, port: int) -> None:
+    def send_as(self, source: str, target: str, port: int, own_port: int = 4321) -> None:
         """One UDP datagram with a source of our choice in its IP header."""
-        udp = struct.pack("!HHHH", 4321, port, 8 + 4, 0) + b"hail"
-        header = struct.pack(
-            "!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0,
-            socket.inet_aton(source), socket.inet_aton(target),
-        )  # fmt: skip
 
         def act() -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-                raw.sendto(header + udp, (target, port))
+                raw.sendto(datagram(source, own_port, target, port), (target, port))
 
         self.do(act)
+
+    def send_frame(self, to: str, kind: int, payload: bytes, link: str = "eth0") -> None:
+        """One frame of Ethernet, by the node's own hardware address, whatever is in it."""
+
+        def act() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+                raw.bind((link, 0))
+                own = raw.getsockname()[4]
+                head = bytes.fromhex(to.replace(":", "")) + own + struct.pack("!H", kind)
+                raw.send(head + payload)
+
+        self.do(act)
+
+
+def datagram(source: str, own_port: int, target: str, port: int) -> bytes:
+    """UDP over IPv4. The sum of the header is right, for routers look at it."""
+    udp = struct.pack("!HHHH", own_port, port, 8 + 4, 0) + b"hail"
+    addresses = socket.inet_aton(source) + socket.inet_aton(target)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0)
+    return header[:10] + checksum(header + addresses) + addresses + udp
+
+
+def datagram6(source: str, own_port: int, target: str, port: int) -> bytes:
+    """UDP over IPv6, where it must have a sum."""
+    udp = struct.pack("!HHHH", own_port, port, 8 + 4, 0) + b"hail"
+    addresses = b"".join(socket.inet_pton(socket.AF_INET6, each) for each in (source, target))
+    total = checksum(addresses + struct.pack("!II", len(udp), socket.IPPROTO_UDP) + udp)
+    header = struct.pack("!IHBB", 6 << 28, len(udp), socket.IPPROTO_UDP, 64)
+    return header + addresses + udp[:6] + total + udp[8:]
+
+
+def checksum(data: bytes) -> bytes:
+    """The Internet's, of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack("!H", ~total & 0xFFFF)
+
+
+@contextlib.contextmanager
+def neighbour() -> Iterator[Place]:
+    """Another machine beside the one that the test itself is on, at OUTSIDE; this one is PUBLIC."""
+    place = Place()
+    try:
+        sh(
+            f"ip link add up0 type veth peer up1 netns {place.pid};"
+            f"ip addr add {PUBLIC}/24 dev up0; ip link set up0 up"
+        )
+        place.sh(
+            f"ip link set lo up; ip addr add {OUTSIDE}/24 dev up1; ip link set up1 up;"
+            f"ip route add default via {PUBLIC}"
+        )
+        yield place
+    finally:
+        place.close()
+        sh("ip link del up0 2>/dev/null || :")  # the namespace takes it away, but not at once
 
 
 class Machine:

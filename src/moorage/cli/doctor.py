@@ -32,6 +32,7 @@ PACKAGES = {
     "ip": "iproute2",
     "iptables": "iptables",
     "nft": "nftables",
+    "conntrack": "conntrack",
     "tini": "tini",
     "nsenter": "util-linux",
     "unshare": "util-linux",
@@ -40,7 +41,6 @@ PACKAGES = {
 OF_KUBERNETES = {
     "etcd": "etcd-server",
     "runsvdir": "runit",
-    "conntrack": "conntrack",
     "pdns_recursor": "pdns-recursor",
     "curl": "curl",
     "bridge": "containernetworking-plugins",
@@ -56,6 +56,7 @@ WHY = {
     "ip": "it is needed in the nodes",
     "iptables": "dockerd needs it",
     "nft": "it keeps the clusters apart",
+    "conntrack": "it ends the connections of clusters that are gone",
     "tini": "it is the first process of a node",
     "nsenter": "it is needed to reach into nodes",
     "unshare": "this check needs it",

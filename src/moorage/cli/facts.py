@@ -25,7 +25,7 @@ TOOLS = (
     *("runc", "dockerd", "containerd", "containerd-shim-runc-v2", "docker", "docker-proxy"),
     "haproxy",
     *("ip", "iptables", "nft", "tini", "nsenter", "unshare", "busybox"),
-    *("etcd", "runsvdir", "conntrack", "pdns_recursor", "curl", "bridge"),
+    *("conntrack", "etcd", "runsvdir", "pdns_recursor", "curl", "bridge"),
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What a node sees of the machine are such directories below /usr."""

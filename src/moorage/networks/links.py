@@ -32,7 +32,7 @@ from moorage.networks.layout import PREFIX, Segment, mac
 INSIDE = "eth0"
 """The node's end of its link, as the node knows it."""
 _CLONE_NEWNET = 0x40000000
-_NTF_MASTER, _NUD_NOARP = 0x04, 0x40
+_NTF_MASTER, _NUD_NOARP, _NUD_PERMANENT = 0x04, 0x40, 0x80
 _MTU = 1500
 
 Result = TypeVar("Result")
@@ -95,6 +95,8 @@ def make_bridge(segment: Segment, install: str, alias: str, mtu: int) -> None:
         index = found["index"]
         wire.link("set", index=index, ifalias=alias, mtu=mtu)
         _without_ipv6(segment.bridge)
+        # Of its other addresses it tells nobody here: there is a gateway where there is a cluster.
+        Path(f"/proc/sys/net/ipv4/conf/{segment.bridge}/arp_ignore").write_text("1")
         _address(wire, index, segment.gateway)
         wire.link("set", index=index, state="up")
 
@@ -120,6 +122,7 @@ def attach(segment: Segment, index: int, alias: str, mtu: int, pid: int) -> None
         bridge = _get(wire, segment.bridge)["index"]
         wire.link("set", index=outer["index"], ifalias=alias, mtu=mtu, master=bridge)
         _pin(wire, outer["index"], mac(address))
+        _acquaint(wire, bridge, address)
         _without_ipv6(name)
         wire.link("set", index=outer["index"], state="up")
         _within(namespace, lambda there: _configure(there, segment, address, mtu))
@@ -164,6 +167,7 @@ def _configure(wire: IPRoute, segment: Segment, address: IPv4Address, mtu: int) 
     wire.link("set", index=index, mtu=mtu)
     _address(wire, index, address)
     wire.link("set", index=index, state="up")
+    _acquaint(wire, index, segment.gateway)
     wire.route("replace", dst="default", gateway=str(segment.gateway), oif=index)
 
 
@@ -180,6 +184,16 @@ def _pin(wire: IPRoute, index: int, address: str) -> None:
     """
     wire.brport("set", index=index, learning=0)
     wire.fdb("replace", ifindex=index, lladdr=address, flags=_NTF_MASTER, state=_NUD_NOARP)
+
+
+def _acquaint(wire: IPRoute, index: int, neighbour: IPv4Address) -> None:
+    """Whose address it is needs no asking: the neighbour's, whoever else of the segment answers.
+
+    Such entries are not of the thousand that the kernel keeps of all neighbours of all
+    namespaces, and which any node can use up.
+    """
+    lladdr = mac(neighbour)
+    wire.neigh("replace", ifindex=index, dst=str(neighbour), lladdr=lladdr, state=_NUD_PERMANENT)
 
 
 def _paired(outer: Any, inner: Any) -> bool:

@@ -1,6 +1,7 @@
 """LocalNetwork: a bridge a cluster, guarded by one nft table an install.
 
-Opened:  rules -> bridge -> forwarding      (never a bridge without its rules)
+Opened:  rules -> bridge -> forwarding      (never a bridge without its rules, or with the
+                                            connections of who had it before)
 Closed:  links -> rules -> forwarding       (likewise)
 
 Nothing is remembered: each call looks at the links and at the table and does what is
@@ -26,7 +27,7 @@ from time import monotonic
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from moorage.clients import nft
+from moorage.clients import conntrack, nft
 from moorage.model.errors import MoorageError, RetryLater
 from moorage.networks import forwarding, links, rules
 from moorage.networks.layout import PREFIX, Segment, alias
@@ -114,6 +115,10 @@ class LocalNetwork:
                 rules.opened(self._install, uplinks.names, segment, seen, others, door=self._door)
             )
         mark = alias(self._install, owner)
+        there = await to_its_end(links.listed, segment.bridge)
+        if there.get(segment.bridge) != mark:
+            # Whoever had the addresses before has been promised answers, for days.
+            await conntrack.forget(segment.network)
         await to_its_end(links.make_bridge, segment, self._install, mark, uplinks.mtu)
         self._mtu[slot] = uplinks.mtu
         await to_its_end(forwarding.allow, self._memory)

@@ -18,6 +18,11 @@ What must hold, and the order of the rules serves it:
 - Bridged frames may pass the forward hook (br_netfilter), so `@same` comes first.
 - A forged source is dropped before anything believes connection tracking: a node
   could otherwise write into the connections of another cluster's nodes.
+- What nodes of a cluster send each other is not tracked, for they may write any source: of a
+  connection between the machine and one of them, which the other has made up, the machine
+  would take the first packet for an answer.
+- Nothing leaves with a node's own address: of a connection whose first packet was only bridged,
+  or that is none, the kernel translates nothing.
 - What comes from a node (`mrg*`: of any install) into another cluster is dropped before
   a DNAT can excuse it. Each install guards its own clusters so; what other installs'
   links do among themselves is not ours to judge.
@@ -25,7 +30,8 @@ What must hold, and the order of the rules serves it:
   docker0, a hypervisor's virbr0), whose own rules may rely on a policy that
   `forwarding` has to soften for us: nodes stay out of them.
 - An accept ends our chain only; a drop is final for every chain of the machine.
-- Of the machine itself nodes reach one port at the most, the `Door`, and masters alone do.
+- Of the machine itself nodes reach one port at the most, the `Door`. Masters alone do, and also
+  where the door is another machine's: all of a machine's nodes share its bounds there.
 
 Every rule's comment is a digest of all of them: that is how a table of an older Moorage, one
 with other uplinks, and one that lost a rule or all are told, and written anew. Whoever writes it
@@ -56,11 +62,13 @@ _SETS: Mapping[str, object] = {
 }
 _MAPS: Mapping[str, str] = {"hosts": "ipv4_addr", "ports": "inet_service"}
 _CHAINS: Mapping[str, tuple[str, str, int]] = {
+    "untracked": ("filter", "prerouting", -300),
     "forward": ("filter", "forward", 0),
     "input": ("filter", "input", 0),
     "prerouting": ("nat", "prerouting", -100),
     "output": ("nat", "output", -100),
     "postrouting": ("nat", "postrouting", 100),
+    "leaving": ("filter", "postrouting", 150),
 }
 _MASK = "255.255.255.0"
 _OURS = f"{PREFIX}*"
@@ -68,7 +76,7 @@ _OURS = f"{PREFIX}*"
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The one TCP port of this machine that clusters' masters may come to."""
+    """The one TCP port that clusters' masters may come to, of this machine or of another."""
 
     address: IPv4Address
     port: int
@@ -300,15 +308,17 @@ def _chains(uplinks: Sequence[str], door: Door | None) -> dict[str, list[Rule]]:
     accept, drop = {"accept": None}, {"drop": None}
     from_us, to_us = _is(into, "@bridges"), _is(out, "@bridges")
     known = {"ct": {"key": "state"}}
-    network = {"&": [_payload("ip", "saddr"), _MASK]}
+    network, goal = ({"&": [_payload("ip", name), _MASK]} for name in ("saddr", "daddr"))
     forged = _not({"concat": [into, network]}, "@sources")
+    own = _is({"concat": [into, goal]}, "@sources")
     going_on = _in(known, ["established", "related"])
     bridged = _is({"meta": {"key": "oifkind"}}, "bridge")
     ipv4, ipv6 = (_is({"meta": {"key": "nfproto"}}, name) for name in ("ipv4", "ipv6"))
-    local = _is({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
+    kind = {"fib": {"result": "type", "flags": ["daddr"]}}
+    local = _is(kind, "local")
     loopback = {"prefix": {"addr": "127.0.0.0", "len": 8}}
     key = _payload("tcp", "dport")
-    knocks = _is({"concat": [into, _payload("ip", "saddr")]}, "@masters")
+    who = {"concat": [into, _payload("ip", "saddr")]}
     lead = {
         "dnat": {
             "family": "ip",
@@ -316,28 +326,31 @@ def _chains(uplinks: Sequence[str], door: Door | None) -> dict[str, list[Rule]]:
             "port": {"map": {"key": key, "data": "@ports"}},
         }
     }
+    leaves = [_is(network, "@nets"), _not(out, _OURS), _not(out, "lo")]
     return {
+        "untracked": [[own, _not(kind, "local"), {"notrack": None}]],
         "forward": [
             [_is({"concat": [into, out]}, "@same"), accept],
             [ipv6, from_us, drop],
             [from_us, forged, drop],
             [_is(into, _OURS), to_us, drop],
+            *([[from_us, *_at(door), _not(who, "@masters"), drop]] if door else []),
             [going_on, accept],
             [to_us, _in({"ct": {"key": "status"}}, "dnat"), accept],
             [to_us, drop],
             [from_us, bridged, *([_not(out, {"set": sorted(uplinks)})] if uplinks else []), drop],
         ],
         "input": [
+            [ipv6, from_us, drop],
             [from_us, forged, drop],
             [from_us, going_on, accept],
-            *([[knocks, *_at(door), accept]] if door else []),
+            *([[_is(who, "@masters"), *_at(door), accept]] if door else []),
             [from_us, drop],
         ],
         "prerouting": [[ipv4, _not(into, _OURS), local, lead]],
         "output": [[ipv4, local, _not(_payload("ip", "daddr"), loopback), lead]],
-        "postrouting": [
-            [_is(network, "@nets"), _not(out, _OURS), _not(out, "lo"), {"masquerade": None}]
-        ],
+        "postrouting": [[*leaves, {"masquerade": None}]],
+        "leaving": [[*leaves, drop]],
     }
 
 

@@ -128,6 +128,8 @@ if [ "$purpose" != {JOIN} ] && [ "$pods" = {PODS} ]; then
   # The network of pods
   echo 1 > /proc/sys/net/ipv4/ip_forward
   {{ echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; }} 2>/dev/null || :
+  # A pod may write any source into its packets: from the pods' bridge comes what is theirs.
+  echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter
   iptables-restore -w --noflush {NAT}
   iptables -w -t nat -C POSTROUTING -j MOORAGE 2>/dev/null ||
     iptables -w -t nat -A POSTROUTING -j MOORAGE
