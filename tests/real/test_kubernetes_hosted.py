@@ -291,7 +291,11 @@ def test_workers_are_resized_and_drained(tenant: Tenant, uuid: str, kubectl: Kub
 
 def test_the_kind_of_a_cluster_is_for_ever(tenant: Tenant, uuid: str) -> None:
     other = tenant.make_template(
-        "nodes", coe="kubernetes", flavor_id="small", labels={"control_plane": "nodes"}
+        "nodes",
+        coe="kubernetes",
+        flavor_id="small",
+        master_flavor_id="medium",
+        labels={"control_plane": "nodes"},
     )
     answer = tenant.ask("POST", f"/clusters/{uuid}/actions/upgrade", {"cluster_template": other})
     assert answer.status == 400, answer
