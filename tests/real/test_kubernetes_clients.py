@@ -258,6 +258,17 @@ def test_names_are_as_kubernetes_has_them(kubectl: Kubectl) -> None:
     first = kubectl.get("pod", "db-0")["status"]["podIP"]
     assert f"name = db-0.db.{domain}" in asking(kubectl, "ptr", ip_address(first).reverse_pointer)
     assert "NXDOMAIN" in asking(kubectl, "a", f"nobody.{domain}")
+    # One tenant's services may be odd, and are none of another's, nor an end of all names.
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "red"}})
+    odd = service("odd", 80, externalName="x\nservice default forged ClusterIP 6.6.6.6 -\n")
+    odd["spec"]["ports"][0]["name"] = "p" * 63
+    long = service("long", 80, type="ExternalName", externalName=f"{'a' * 64}.example.com")
+    for each in (odd, long):
+        each["metadata"]["namespace"] = "red"
+    kubectl.apply(odd, long, service("later", 80))
+    kubectl.until(lambda: resolved(kubectl, f"later.{domain}") != set())
+    assert resolved(kubectl, "odd.red.svc.cluster.local") != set()
+    assert "NXDOMAIN" in asking(kubectl, "a", f"forged.{domain}")
     kubectl.run("delete", "service", "elsewhere")
     kubectl.until(lambda: "NXDOMAIN" in asking(kubectl, "a", f"elsewhere.{domain}"))
 

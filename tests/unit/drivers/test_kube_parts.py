@@ -402,7 +402,7 @@ def test_who_may_do_what() -> None:
         "moorage:members": "cluster-admin",
         "moorage:readers": "view",
         "moorage:kubelet-clients": "system:kubelet-api-admin",
-        "moorage:dns": "moorage:dns",
+        "moorage:resolvers": "moorage:resolvers",
     }
     digests = {access.wanted("10.254.0.10", at) for at in (["10.128.0.2"], ["10.128.0.3"])}
     assert {len(each) for each in digests} == {16}

@@ -37,9 +37,10 @@ def composed(facts: str, directory: Path, labels: dict[str, str] | None = None) 
     files = zones.files(ranges(labels or {}))
     (directory / "awk").write_bytes(files[secret("dns.awk")])
     script = files[secret("dns-compose")].decode().replace(secret("dns.awk"), f"{directory}/awk")
-    script = script.replace(f"'into={zones.DIRECTORY}'", f"'into={directory}'")
-    subprocess.run(["sh", "-c", script], input=facts.encode(), check=True)
-    made = {path.stem: path.read_text() for path in directory.glob("*.new")}
+    into = directory / "zones"
+    into.mkdir()
+    subprocess.run(["sh", "-c", script, "sh", str(into)], input=facts.encode(), check=True)
+    made = {path.name: path.read_text() for path in into.iterdir()}
     for name, text in made.items():
         assert text.startswith(f"$TTL 5\n$ORIGIN {name}.\n@ SOA ns.dns.cluster.local. ")
     return {name: text.split("@ NS ns.dns.cluster.local.\n")[1] for name, text in made.items()}
@@ -78,6 +79,39 @@ outside.db.shop.svc.cluster.local. A 192.0.2.9
     )
 
 
+LONG = "a" * 64
+HOSTILE = f"""\
+service red web ClusterIP 10.254.3.4 -
+service red {"x" * 63} ClusterIP 10.254.3.5 -
+port red {"x" * 63} TCP {"p" * 63} 80
+service red long ExternalName - {LONG}.example.com
+service red longer ExternalName - {".".join(["abcdefgh"] * 29)}
+service red odd ClusterIP 6.6.6.6 - more
+service red odd ClusterIP 6.6.6.6
+service red $(id) ClusterIP 6.6.6.6 -
+service red "odd ClusterIP 6.6.6.6 -
+port red web TCP http;id 80
+service red mine ClusterIP None -
+pod red mine 10.254.3.4 stolen
+pod red mine 10.100.3.3 {"h" * 63}
+pod-port red mine 10.100.3.3 {"h" * 63} TCP {"p" * 63} 80
+"""
+
+
+def test_what_no_zone_can_hold_is_left_out(tmp_path: Path) -> None:
+    made = composed(HOSTILE, tmp_path)
+    names = made["cluster.local"].splitlines()[2:]
+    assert [line.replace("x" * 63, "X").replace("h" * 63, "H") for line in names] == [
+        "web.red.svc.cluster.local. A 10.254.3.4",
+        "X.red.svc.cluster.local. A 10.254.3.5",
+        "mine.red.svc.cluster.local. A 10.254.3.4",
+        "stolen.mine.red.svc.cluster.local. A 10.254.3.4",
+        "mine.red.svc.cluster.local. A 10.100.3.3",
+        "H.mine.red.svc.cluster.local. A 10.100.3.3",
+    ]
+    assert "stolen" not in made["254.10.in-addr.arpa"], "a service's address is the service's"
+
+
 def test_before_anything_is_known_there_are_zones(tmp_path: Path) -> None:
     assert set(composed("", tmp_path).values()) == {
         "",
@@ -100,8 +134,9 @@ def test_what_the_resolver_is_told() -> None:
 local-address=10.128.0.2
 local-port=53
 allow-from=127.0.0.0/8,10.128.0.0/24,10.100.0.0/16
-auth-zones=cluster.local=/run/dns/cluster.local,\
-100.10.in-addr.arpa=/run/dns/100.10.in-addr.arpa,254.10.in-addr.arpa=/run/dns/254.10.in-addr.arpa
+auth-zones=cluster.local=/run/dns/zones/cluster.local,\
+100.10.in-addr.arpa=/run/dns/zones/100.10.in-addr.arpa,\
+254.10.in-addr.arpa=/run/dns/zones/254.10.in-addr.arpa
 forward-zones-file=/run/dns/forward
 serve-rfc1918=no
 hint-file=no
@@ -114,7 +149,7 @@ disable-syslog=yes
 log-timestamp=no
 loglevel=3
 setuid=nobody
-socket-dir=/run/dns
+socket-dir=/run/dns/control
 threads=1
 max-mthreads=512
 max-cache-entries=20000

@@ -24,7 +24,7 @@ MEMBERS, READERS = "moorage:members", "moorage:readers"
 NODES = "system:nodes"
 KUBELET_CLIENTS = "moorage:kubelet-clients"
 """The API servers, as kubelets see them."""
-RESOLVERS = "moorage:dns"
+RESOLVERS = "moorage:resolvers"
 """What feeds the cluster's DNS, on each master."""
 APPLIED = f"{PREFIX}applied"
 """Annotation of the first object: a digest of all of them."""
@@ -69,6 +69,7 @@ def objects(resolver: str, masters: Iterable[str]) -> dict[str, dict[str, Any]]:
 
     `resolver`: the address of the cluster's DNS; `masters`: those of the nodes where it is.
     """
+    # What a binding of a name binds to can never be changed: another role needs another name.
     bound = {
         MEMBERS: "cluster-admin",
         READERS: "view",

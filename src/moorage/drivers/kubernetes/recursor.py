@@ -16,10 +16,12 @@ from moorage.drivers.kubernetes.service import Service
 
 DIRECTORY = zones.DIRECTORY
 CONFIG = secret("recursor.conf")
-FORWARD = f"{DIRECTORY}/forward"
+FORWARD, CONTROL = f"{DIRECTORY}/forward", f"{DIRECTORY}/control"
 USER = "nobody"
-"""It answers whoever asks, beside the cluster's keys: it has no right to read them."""
-RELOAD = f"rec_control --config-dir={DIRECTORY} --socket-dir={DIRECTORY} reload-zones"
+"""It answers whoever asks, beside the cluster's keys: it can't read them, and writes nowhere but
+where its socket is."""
+RELOAD = f"rec_control --config-dir={DIRECTORY} --socket-dir={CONTROL} reload-zones"
+"""It says `ok`, or something else; its exit code is 0 where it could ask at all."""
 
 
 def config(place: Place) -> str:
@@ -43,7 +45,7 @@ def config(place: Place) -> str:
         "log-timestamp": "no",
         "loglevel": 3,
         "setuid": USER,
-        "socket-dir": DIRECTORY,
+        "socket-dir": CONTROL,
         "threads": 1,
         "max-mthreads": 512,
         "max-cache-entries": 20_000,
@@ -62,13 +64,11 @@ def files(place: Place) -> dict[str, bytes]:
 
 
 _BEFORE = f"""
-mkdir -p {DIRECTORY}
-chown {USER} {DIRECTORY}
+mkdir -p {zones.ZONES} {CONTROL}
+chown {USER} {CONTROL}
 cat {CONFIG} > {DIRECTORY}/recursor.conf
-asked=$(sed -n 's/^nameserver  *\\([0-9.]*\\) *$/\\1/p' /etc/resolv.conf | paste -sd ';')
-echo "${{asked:+"+.=$asked"}}" > {FORWARD}
-[ -e {zones.path(DOMAIN)} ] || {{
-  {zones.COMPOSE} </dev/null
-  {zones.TAKE}
-}}
+busybox awk '$1 == "nameserver" && $2 ~ /^[0-9.]+$/ {{ all = all sep $2; sep = ";" }}
+  END {{ if (all) print "+.=" all; else print "no name server to ask" > "/dev/stderr" }}' \\
+  /etc/resolv.conf > {FORWARD}
+[ -e {zones.path(DOMAIN)} ] || {zones.COMPOSE} {zones.ZONES} </dev/null
 """

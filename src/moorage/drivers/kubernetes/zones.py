@@ -4,10 +4,14 @@ The way of a change: the API's watch says that there is one; kubectl tells all s
 endpoints as *facts*, a line each; awk (busybox's) makes zones of them (RFC 1035's master files);
 if they are other ones, the resolver reads them anew. Most changes of endpoints are none of DNS's.
 
-    service NAMESPACE NAME TYPE ADDRESS EXTERNAL-NAME       (- where there is none)
+    service NAMESPACE NAME TYPE ADDRESS EXTERNAL-NAME       (- where there is none, or not meant)
     port NAMESPACE NAME PROTOCOL PORT-NAME NUMBER           of a service
     pod NAMESPACE SERVICE ADDRESS HOSTNAME                  of a service's endpoints
     pod-port NAMESPACE SERVICE ADDRESS HOSTNAME PROTOCOL PORT-NAME NUMBER
+
+What must stay true: facts are a tenant's words. Nothing is printed that Kubernetes has not
+checked (an `externalName` is, for services of that type only), and what no zone can hold is left
+out, for a zone that can't be read is none. The zones in use are ones that were read.
 """
 
 from __future__ import annotations
@@ -21,13 +25,15 @@ from moorage.drivers.kubernetes.service import Service
 FEED = "dns-feed"
 DIRECTORY = "/run/dns"
 """Where the resolver reads, which has no right to the files that are laid."""
+ZONES = f"{DIRECTORY}/zones"
 TTL = 5
 """Seconds, as CoreDNS has it: what pods may go on believing after a change."""
 
 SERVICES_FACTS = (
     "{{range .items}}{{$of := .metadata}}"
     "service {{$of.namespace}} {{$of.name}} {{.spec.type}} "
-    '{{or .spec.clusterIP "-"}} {{or .spec.externalName "-"}}{{"\\n"}}'
+    '{{or .spec.clusterIP "-"}} '
+    '{{if eq .spec.type "ExternalName"}}{{.spec.externalName}}{{else}}-{{end}}{{"\\n"}}'
     "{{range .spec.ports}}"
     'port {{$of.namespace}} {{$of.name}} {{.protocol}} {{or .name "-"}} {{.port}}{{"\\n"}}'
     "{{end}}{{end}}"
@@ -43,68 +49,76 @@ ENDPOINTS_FACTS = (
 )
 
 AWK = """
-function put(zone, line) { print line > (into "/" zone ".new") }
-function name(of, space) { return of "." space ".svc." domain "." }
-function kind(ip) { return ip ~ /:/ ? "AAAA" : "A" }
-function host(ip, given) { if (given != "-") return given; gsub(/[.:]/, "-", ip); return ip }
-function service(of, space, proto, port, number, target) {
-    if (port == "-") return
-    proto = tolower(proto)
-    put(domain, "_" port "._" proto "." name(of, space) " SRV 0 100 " number " " target)
+function line(zone, text) { print text > (into "/" zone) }
+function fits(name,    part, n, i) {
+    n = split(name, part, ".")
+    for (i = 1; i <= n; i++) if (length(part[i]) > 63) return 0
+    return length(name) <= 253
 }
-function pointer(ip, to,    part, n, zone) {
+function put(zone, owner, kind, data,    target) {
+    target = data
+    sub(/.* /, "", target)
+    if (fits(owner) && (kind ~ /^A/ || fits(target))) line(zone, owner " " kind " " data)
+}
+function name(of, space) { return of "." space ".svc." domain "." }
+function address(owner, ip) { put(domain, owner, ip ~ /:/ ? "AAAA" : "A", ip) }
+function host(ip, given) { if (given != "-") return given; gsub(/[.:]/, "-", ip); return ip }
+function port(of, space, proto, called, number, target,    owner) {
+    if (called == "-") return
+    owner = "_" called "._" tolower(proto) "." name(of, space)
+    put(domain, owner, "SRV", "0 100 " number " " target)
+}
+function pointer(ip, to, among,    part, n, zone) {
     if (split(ip, part, ".") != 4) return
     zone = part[1] ".in-addr.arpa"
     for (n = 2; n <= 4; n++) {
-        if (zone in reverse) {
-            put(zone, part[4] "." part[3] "." part[2] "." part[1] ".in-addr.arpa. PTR " to)
+        if (index(" " among " ", " " zone " ")) {
+            put(zone, part[4] "." part[3] "." part[2] "." part[1] ".in-addr.arpa.", "PTR", to)
             return
         }
         zone = part[n] "." zone
     }
 }
 BEGIN {
-    split(zones, all, " ")
+    split(domain " " services " " pods, all, " ")
     for (n in all) {
-        zone = all[n]
-        if (zone != domain) reverse[zone]
-        put(zone, "$TTL " ttl "\\n$ORIGIN " zone ".")
-        put(zone, "@ SOA ns.dns." domain ". hostmaster." domain ". 1 7200 1800 86400 " ttl)
-        put(zone, "@ NS ns.dns." domain ".")
+        line(all[n], "$TTL " ttl "\\n$ORIGIN " all[n] ".")
+        line(all[n], "@ SOA ns.dns." domain ". hostmaster." domain ". 1 7200 1800 86400 " ttl)
+        line(all[n], "@ NS ns.dns." domain ".")
     }
-    put(domain, "ns.dns A " resolver "\\ndns-version TXT \\"1.1.0\\"")
+    line(domain, "ns.dns A " resolver "\\ndns-version TXT \\"1.1.0\\"")
 }
-$1 == "service" && $4 == "ExternalName" {
+/[^A-Za-z0-9 .:_-]/ { next }
+$1 == "service" && NF == 6 && $4 == "ExternalName" {
     sub(/\\.$/, "", $6)
-    put(domain, name($3, $2) " CNAME " $6 ".")
+    put(domain, name($3, $2), "CNAME", $6 ".")
     next
 }
-$1 == "service" && $5 == "None" { headless[$2, $3]; next }
-$1 == "service" && $5 != "-" {
+$1 == "service" && NF == 6 && $5 == "None" { headless[$2, $3]; next }
+$1 == "service" && NF == 6 && $5 != "-" {
     addressed[$2, $3]
-    put(domain, name($3, $2) " " kind($5) " " $5)
-    pointer($5, name($3, $2))
+    address(name($3, $2), $5)
+    pointer($5, name($3, $2), services)
 }
-$1 == "port" && ($2, $3) in addressed { service($3, $2, $4, $5, $6, name($3, $2)) }
-$1 == "pod" && ($2, $3) in headless {
+$1 == "port" && NF == 6 && ($2, $3) in addressed { port($3, $2, $4, $5, $6, name($3, $2)) }
+$1 == "pod" && NF == 5 && ($2, $3) in headless {
     at = host($4, $5) "." name($3, $2)
-    put(domain, name($3, $2) " " kind($4) " " $4)
-    put(domain, at " " kind($4) " " $4)
-    pointer($4, at)
+    address(name($3, $2), $4)
+    address(at, $4)
+    pointer($4, at, pods)
 }
-$1 == "pod-port" && ($2, $3) in headless {
-    service($3, $2, $6, $7, $8, host($4, $5) "." name($3, $2))
+$1 == "pod-port" && NF == 8 && ($2, $3) in headless {
+    port($3, $2, $6, $7, $8, host($4, $5) "." name($3, $2))
 }
 """
 
 COMPOSE = f"sh {secret('dns-compose')}"
-"""Facts on its input become zones, each beside the one that is in use."""
-TAKE = f"for each in {DIRECTORY}/*.new; do mv -f $each ${{each%.new}}; done"
+"""Facts on its input become the zones in the directory that it is told."""
 
 
 def path(zone: str) -> str:
     """The master file of a zone."""
-    return f"{DIRECTORY}/{zone}"
+    return f"{ZONES}/{zone}"
 
 
 def all_zones(ranges: Ranges) -> list[str]:
@@ -119,12 +133,14 @@ def feed(reload: str) -> Service:
 
 
 def files(ranges: Ranges) -> dict[str, bytes]:
-    given = {"zones": " ".join(all_zones(ranges)), "domain": DOMAIN, "resolver": ranges.dns}
-    given |= {"ttl": str(TTL), "into": DIRECTORY}
+    given = {"domain": DOMAIN, "resolver": ranges.dns, "ttl": str(TTL)}
+    given |= {"services": " ".join(_reverse(ranges.services))}
+    given |= {"pods": " ".join(_reverse(ranges.pods))}
     words = " ".join(f"-v '{key}={value}'" for key, value in given.items())
+    compose = f"exec busybox awk {words} -v into=$1 -f {secret('dns.awk')}\n"
     return {
         secret("dns-feed"): SCRIPT.encode(),
-        secret("dns-compose"): f"exec busybox awk {words} -f {secret('dns.awk')}\n".encode(),
+        secret("dns-compose"): compose.encode(),
         secret("dns.awk"): AWK.encode(),
         secret("dns.services"): SERVICES_FACTS.encode(),
         secret("dns.endpoints"): ENDPOINTS_FACTS.encode(),
@@ -146,17 +162,35 @@ set -u -o pipefail
 umask 022
 reload=$1
 unread=yes  # what the resolver has read by now is not known
+
+# A feed that is ended leaves parts of itself, which would write here too.
+for process in /proc/[0-9]*; do
+  [ "${{process#/proc/}}" != $$ ] || continue
+  [ "$(readlink "$process/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ] || continue
+  case $(tr '\\0' ' ' < "$process/cmdline") in
+    "/bin/bash {secret("dns-feed")}"*) kill -9 "${{process#/proc/}}" ;;
+  esac
+done 2>/dev/null
+
 ask() {{ {binary("kubectl")} --kubeconfig={secret("dns.conf")} get -A "$@"; }}
+facts() {{
+  ask services -o go-template-file={secret("dns.services")} &&
+    ask endpoints -o go-template-file={secret("dns.endpoints")}
+}}
 write() {{
-  {{
-    ask services -o go-template-file={secret("dns.services")} &&
-      ask endpoints -o go-template-file={secret("dns.endpoints")}
-  }} | {COMPOSE} || return
-  for each in {DIRECTORY}/*.new; do
-    cmp -s $each ${{each%.new}} || unread=yes
-    mv -f $each ${{each%.new}}
-  done
-  [ -z "$unread" ] || {{ $reload >&2 && unread=; }}
+  rm -rf {DIRECTORY}/draft {DIRECTORY}/former
+  mkdir {DIRECTORY}/draft && facts | {COMPOSE} {DIRECTORY}/draft || return
+  [ -n "$unread" ] || ! diff -rq {DIRECTORY}/draft {ZONES} >/dev/null || return 0
+  unread=yes
+  cp -r {ZONES} {DIRECTORY}/former && mv -f {DIRECTORY}/draft/* {ZONES}/ || return
+  said=$($reload 2>&1)
+  if [ "$said" = ok ]; then
+    unread=
+  else
+    echo "$said" >&2
+    mv -f {DIRECTORY}/former/* {ZONES}/
+    return 1
+  fi
 }}
 watch() {{  # a line for each change, and one for each that there is at the beginning
   while :; do
@@ -167,7 +201,12 @@ watch() {{  # a line for each change, and one for each that there is at the begi
   done
 }}
 {{ watch services & watch endpoints; }} | while read -r _; do
-  while read -r -t 0.1 _; do :; done
-  until write; do sleep 1; done
+  end=$((SECONDS + 2))  # however many more there are
+  while [ $SECONDS -lt $end ] && read -r -t 0.1 _; do :; done
+  delay=1
+  until write; do
+    sleep $delay
+    delay=$((delay < 30 ? delay * 2 : 30))
+  done
 done
 """

@@ -164,6 +164,10 @@ grep -v -e level=info -e level=debug -e '^\\[[NW]' {LOG} | tail -n 3
 """
 """What an engine says that does not answer; it fails where the engine has ended."""
 
+JOINS = """grep -q '"JoinInProgress":true' /var/lib/docker/swarm/docker-state.json"""
+"""Succeeds where the engine was to join a swarm, and was never let in. It notes so for its own
+next start: https://github.com/moby/moby/blob/20.10/daemon/cluster/noderunner.go"""
+
 
 def config(labels: Mapping[str, str]) -> dict[str, Any]:
     """`daemon.json`, for Docker 20.10 and later."""

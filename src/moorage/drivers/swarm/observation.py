@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from moorage.clients.docker import Engine, EnginePool
 from moorage.clients.docker_wire import SwarmMember
+from moorage.drivers.swarm import engine as script
 from moorage.drivers.swarm.health import health
 from moorage.drivers.swarm.naming import node_specs
 from moorage.drivers.swarm.seen import EngineSeen, SwarmObserved
@@ -30,6 +31,8 @@ async def look(
     )
     seen = SwarmObserved(nodes=nodes, engines=dict(zip(names, answers, strict=True)))
     found, trouble = await _members(pool, cluster, seen, members)
+    if found is None:
+        seen = replace(seen, engines=await _joining(seen.engines, members))
     version = next((e.info.version for e in answers if e.info and e.info.version), None)
     seen = replace(
         seen,
@@ -58,6 +61,25 @@ async def _ask(engine: Engine, revision: str) -> EngineSeen:
         return EngineSeen(await engine.info(timeout=INFO_SECONDS), revision=revision)
     except RetryLater as silence:
         return EngineSeen(answers=True, trouble=silence.reason, revision=revision)
+
+
+async def _joining(engines: Mapping[str, EngineSeen], members: Members) -> dict[str, EngineSeen]:
+    """With what those that have no id of their own noted for themselves, which only the nodes'
+    disks tell: one whose swarm broke down looks just so, and has a vote."""
+
+    async def noted(name: str, engine: EngineSeen) -> EngineSeen:
+        info = engine.info
+        if info is None or info.node_id or info.state not in {"pending", "error"}:
+            return engine
+        argv = ["/bin/sh", "-c", script.JOINS]
+        try:
+            done = await members[name].host.run(argv, timeout=INFO_SECONDS)
+        except RetryLater:
+            return engine
+        return replace(engine, joins=done.returncode == 0)
+
+    told = await asyncio.gather(*(noted(name, engine) for name, engine in engines.items()))
+    return dict(zip(engines, told, strict=True))
 
 
 async def _members(

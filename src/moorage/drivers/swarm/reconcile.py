@@ -197,7 +197,9 @@ class _Plan:
             self.founder = self.masters[0]
             self.gate = {self._add(verbs.INIT_SWARM, self.founder, self._up(self.founder))}
         elif active and self._is_stuck(holders):
-            self.gate = {self._add(verbs.FORCE_NEW_CLUSTER, active[0])}
+            # Whoever is not counted is out first: else there would be two swarms of one.
+            out = {self._add(verbs.LEAVE, name) for name in holders if self._is_outside(name)}
+            self.gate = {self._add(verbs.FORCE_NEW_CLUSTER, active[0], out)}
         else:
             self.gate = {self._add(verbs.AWAIT_MEMBER, holders[0])}
 
@@ -219,9 +221,9 @@ class _Plan:
         return 2 * len(voters) <= len(self.masters)
 
     def _is_outside(self, name: str) -> bool:
-        """Whether its engine was on its way into a swarm, and got none: so it has no vote."""
-        info = self.seen.info(name)
-        return info is not None and info.state in {"pending", "error"} and not info.node_id
+        """Whether its engine was on its way into a swarm and was never let in: it has no vote."""
+        engine = self.seen.engines.get(name)
+        return engine is not None and engine.joins
 
     def _state(self, name: str) -> str:
         info = self.seen.info(name)

@@ -39,13 +39,15 @@ class EngineSeen:
 
     `info` is None where it said nothing; `trouble` is why, and `answers` whether it is
     there at all. `revision` is that of the authority whose certificate its node shows:
-    empty where it does not answer, or was made before certificates told.
+    empty where it does not answer, or was made before certificates told. `joins`: by its own
+    note it was never let into the swarm that it was to join.
     """
 
     info: EngineInfo | None = None
     answers: bool = True
     trouble: str = ""
     revision: str = ""
+    joins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
