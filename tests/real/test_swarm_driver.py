@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import ssl
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from moorage.clients.docker import EnginePool, EngineSilent
 from moorage.drivers.swarm.front import SERVER
 from moorage.drivers.swarm.seen import SwarmObserved
+from moorage.drivers.swarm.steps import START_ENGINE
 from moorage.model.cluster import ClusterSpec
 from moorage.model.errors import RetryLater
 from moorage.model.node import NodeRef
+from moorage.model.plan import ENSURE_NODE
 from moorage.model.ports import CaKeys, KeyPair
 from moorage.trust import ClusterAuthority, new_ca
 from tests import made
@@ -174,6 +177,33 @@ async def test_three_managers_replace_one_of_them_and_survive_two(site: Site) ->
     assert len(after.members or ()) == 3
 
     await lose(site, "master-1", "master-2")
+    after = await whole(site)
+    assert member_ids(after)["master-0"] == member_ids(before)["master-0"]
+    assert [member.role for member in after.members or ()] == ["manager"] * 3
+    assert await shell(site, "master-0", "docker config ls -q")
+
+
+@pytest.mark.slow
+async def test_a_manager_that_was_never_let_in_holds_nobody_up(site: Site) -> None:
+    """Of three the second is lost while the first is being replaced."""
+    site.cluster = made.resized(site.cluster, masters=3, workers=0)
+    before = await whole(site)
+    await shell(site, "master-0", "printf x | docker config create kept -")
+    token = await shell(site, "master-0", "docker swarm join-token -q manager")
+    await lose(site, "master-1", "master-2")
+    _, steps = await site.look()
+    for verb in (ENSURE_NODE, START_ENGINE):
+        for step in steps:
+            if step.verb == verb:
+                await site.perform(step)
+    address = before.nodes["master-0"].address
+    await shell(site, "master-1", f"! docker swarm join --token {token} {address}:2377")
+    seen, _ = await site.look()
+    while seen.members is not None or not seen.engines["master-1"].joins:
+        await asyncio.sleep(0.2)
+        seen, _ = await site.look()
+
+    site.cluster = dataclasses.replace(site.cluster, attempts=3)
     after = await whole(site)
     assert member_ids(after)["master-0"] == member_ids(before)["master-0"]
     assert [member.role for member in after.members or ()] == ["manager"] * 3
