@@ -269,7 +269,7 @@ def _extras(facts: Facts) -> Iterator[Finding]:
         "busybox",
         "busybox" in facts.tools,
         facts.tools.get("busybox", "not found"),
-        "`moorage demo` makes its image of it",
+        "`moorage demo` makes its image of it, and nodes of Kubernetes their pods' first",
         "apt-get install -y busybox-static",
     )
     lacking = [tool for tool in OF_KUBERNETES if tool not in facts.tools]
