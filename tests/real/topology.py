@@ -184,7 +184,7 @@ class Machine:
             command: sh(command)
             for command in (
                 "ip -o link | sed s/.*qlen.*//",
-                "ip -o addr",
+                'ip -o addr | sed "s, tentative,,"',
                 "ip route",
                 "nft -s list ruleset",
                 "iptables-nft -S",
