@@ -34,11 +34,15 @@ def refuse_small(coe: str, role: Role, least: Least, flavor: Flavor, shelf: Shel
 def changed(before: Cluster | None, after: Cluster) -> Iterator[NodeGroup]:
     """The groups that are to get nodes, or nodes of another flavor.
 
-    What is there already was accepted once, and may be all that its tenant needs.
+    What is there already was accepted once, and may be all that its tenant needs. So is what a
+    group goes back to while nodes of its former template may be left.
     """
     there = {group.uuid: group for group in before.groups} if before else {}
     for group in after.groups:
         had = there.get(group.uuid)
-        same = had and had.flavor == group.flavor and set(group.nodes) <= set(had.nodes)
+        same = had and (
+            (had.flavor == group.flavor or had.former_uuid == group.template_uuid)
+            and set(group.nodes) <= set(had.nodes)
+        )
         if group.nodes and not same:
             yield group

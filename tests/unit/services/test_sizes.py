@@ -12,7 +12,9 @@ import pytest
 from moorage.model.cluster import Cluster
 from moorage.model.errors import Invalid
 from moorage.model.node import Least, Role
+from moorage.planning.groups import gone_back
 from moorage.services import Catalogue, open_services
+from moorage.services.clusters import utc_now
 from moorage.services.requests import (
     NewCluster,
     NewNodeGroup,
@@ -190,6 +192,33 @@ async def test_what_is_there_already_stays_and_goes_but_does_not_grow(
             await house.clusters.resize(OURS, "web", size)
     await house.services.nodegroups.create(OURS, "web", NewNodeGroup("empty", node_count=0))
     await house.clusters.delete(OURS, "web")
+
+
+async def test_an_upgrade_that_does_not_come_through_can_be_taken_back(
+    house: House, cluster: Cluster, driver: Hungry
+) -> None:
+    """To a flavor that is too small by now, for its nodes have it still; but no further."""
+    await house.templates.create(OURS, NewTemplate("hungry", "small", "small", "small"))
+    await house.templates.create(OURS, NewTemplate("hungry", "other", "tiny", "small"))
+    driver.worker = 700
+    await house.clusters.upgrade(OURS, "web", NewRelease("small"))
+    with pytest.raises(Invalid, match="flavor tiny has 512 MiB"):
+        await house.clusters.upgrade(OURS, "web", NewRelease("other"))
+    back = await house.clusters.upgrade(OURS, "web", NewRelease("t"))
+    assert (back.default_worker.flavor, back.default_worker.former_uuid) == (TINY, None)
+    with pytest.raises(Invalid, match="flavor tiny has 512 MiB"):
+        await house.clusters.resize(OURS, "web", NewSize(3))
+
+
+async def test_a_change_with_a_way_back_is_taken_back(
+    house: House, cluster: Cluster, driver: Hungry
+) -> None:
+    """The conductor wants again what was wanted before, whatever that is too small for by now."""
+    driver.worker = 700
+    fewer = PatchOp("replace", "/node_count", 1)
+    after = await house.clusters.update(OURS, "web", [fewer], rollback=True)
+    back = gone_back(after, utc_now())
+    assert (back.default_worker.node_count, back.default_worker.flavor) == (2, TINY)
 
 
 async def test_without_a_large_enough_one_an_admin_is_named(house: House, driver: Hungry) -> None:
