@@ -17,7 +17,7 @@ import pytest
 
 from moorage.clients import nft
 from moorage.model.errors import Refused, RetryLater
-from moorage.networks import Door, LocalNetwork
+from moorage.networks import Door, LocalNetwork, links
 from moorage.networks.local import LOOK_SECONDS
 from tests.real.topology import OUTSIDE, PATIENCE, PUBLIC, Machine, Place, new_machine, reaches, sh
 
@@ -430,6 +430,25 @@ async def test_what_is_half_there_is_made_whole_and_what_is_whole_is_kept(bed: B
     await bed.one.attach(OWNERS[A], A, "node-0", 0, again.pid)
     assert mate.reaches(bed.one.address(A, 0), NODE_PORT)
     assert "eth0" not in node.sh("ip -o link")
+
+
+async def test_a_link_of_before_is_told_and_gets_its_neighbours_while_it_is_up(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "carries", lambda *_: True)  # /sys is of another namespace
+    node = await bed.node(A, 0)
+    address, link = bed.one.address(A, 0), sh("ip -o link show mrg7n0").split(":")[0]
+    assert bed.one.attached(A, 0)
+    sh(f"ip neigh replace {address} lladdr 02:00:00:00:00:01 nud reachable dev mrg7")
+    node.sh("ip neigh del 10.128.7.1 dev eth0")
+    bed.one._acquainted = None
+    assert not bed.one.attached(A, 0)
+    await bed.one.attach(OWNERS[A], A, "node-0", 0, node.pid)
+    assert bed.one.attached(A, 0)
+    assert "PERMANENT" in sh(f"ip neigh show {address} dev mrg7")
+    assert "PERMANENT" in node.sh("ip neigh show 10.128.7.1 dev eth0")
+    assert sh("ip -o link show mrg7n0").split(":")[0] == link
+    assert reaches(address, NODE_PORT)
 
 
 async def _told(network: LocalNetwork, slot: int, port: int | None = NODE_PORT) -> str:

@@ -237,7 +237,10 @@ class NodeNetwork(Protocol):
         ...
 
     def attached(self, slot: int, index: int) -> bool:
-        """Whether the node's link is there, on its segment, and carries anything."""
+        """Whether the node's link is there, on its segment, carries anything, and has all of it.
+
+        Cheap enough for every look. Where it isn't, `attach` puts it right while the node runs.
+        """
         ...
 
     async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:

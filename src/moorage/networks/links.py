@@ -33,6 +33,7 @@ INSIDE = "eth0"
 """The node's end of its link, as the node knows it."""
 _CLONE_NEWNET = 0x40000000
 _NTF_MASTER, _NUD_NOARP, _NUD_PERMANENT = 0x04, 0x40, 0x80
+_ATF_PERM = 0x04
 _MTU = 1500
 
 Result = TypeVar("Result")
@@ -122,10 +123,11 @@ def attach(segment: Segment, index: int, alias: str, mtu: int, pid: int) -> None
         bridge = _get(wire, segment.bridge)["index"]
         wire.link("set", index=outer["index"], ifalias=alias, mtu=mtu, master=bridge)
         _pin(wire, outer["index"], mac(address))
-        _acquaint(wire, bridge, address)
         _without_ipv6(name)
         wire.link("set", index=outer["index"], state="up")
         _within(namespace, lambda there: _configure(there, segment, address, mtu))
+        # Last, for by this the link is seen to have all of it (`acquainted`).
+        _acquaint(wire, bridge, address)
 
 
 def carries(segment: Segment, index: int) -> bool:
@@ -135,6 +137,13 @@ def carries(segment: Segment, index: int) -> bool:
         return (link / "carrier").read_text() == "1\n" and (link / "master").exists()
     except OSError:
         return False
+
+
+def acquainted() -> frozenset[tuple[str, str]]:
+    """The links and addresses of the neighbours that this machine need not ask for. No netlink."""
+    lines = Path("/proc/thread-self/net/arp").read_text().splitlines()[1:]
+    rows = (line.split() for line in lines)
+    return frozenset((row[-1], row[0]) for row in rows if int(row[2], 16) & _ATF_PERM)
 
 
 def detach(segment: Segment, index: int) -> None:

@@ -82,6 +82,8 @@ class LocalNetwork:
         self._looked: _Look | None = None
         """None once something was changed; only read and set with `_table` held."""
         self._mtu: dict[int, int] = {}
+        self._acquainted: tuple[float, frozenset[tuple[str, str]]] | None = None
+        """When this machine's neighbours were listed, and who they were: once for many looks."""
 
     @property
     def pool(self) -> IPv4Network:
@@ -130,9 +132,15 @@ class LocalNetwork:
         mark = alias(self._install, owner, node)
         mtu = self._mtu.get(slot) or (await to_its_end(links.uplinks)).mtu
         await to_its_end(links.attach, self._segment(slot), index, mark, mtu, pid)
+        self._acquainted = None
 
     def attached(self, slot: int, index: int) -> bool:
-        return links.carries(self._segment(slot), index)
+        segment = self._segment(slot)
+        if not links.carries(segment, index):
+            return False
+        if self._acquainted is None or monotonic() - self._acquainted[0] >= LOOK_SECONDS:
+            self._acquainted = monotonic(), links.acquainted()
+        return (segment.bridge, str(segment.address(index))) in self._acquainted[1]
 
     async def detach(self, slot: int, index: int) -> None:
         await to_its_end(links.detach, self._segment(slot), index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -155,9 +156,28 @@ async def test_a_node_whose_link_is_gone_too_has_both_mended_at_once(
     provider: LocalProvider, network: Forgetful
 ) -> None:
     network.guarded = network.linked = False
-    assert await told(provider) == (NodeState.RUNNING, "its network link is gone or down", True)
+    unlinked = "its network link is gone, down or not whole"
+    assert await told(provider) == (NodeState.RUNNING, unlinked, True)
     await provider.ensure(SPEC)
     assert await told(provider) == WELL
+
+
+async def test_a_node_of_before_is_brought_up_to_date_while_it_runs(
+    provider: LocalProvider, network: Forgetful, tmp_path: Path
+) -> None:
+    """Its link lacks something, and its marks the address. What else is written on it stays."""
+    place = Places(tmp_path / "nodes").of(NodeRef(SPEC.owner, SPEC.name))
+    marks = place.marks()
+    assert marks
+    place.write({"annotations": {**marks.annotations(), "other": "x"}, "linux": {"limits": 1}})
+    network.linked = False
+    for _ in range(2):
+        await provider.ensure(SPEC)
+        config = json.loads(place.config.read_bytes())
+        assert config["linux"] == {"limits": 1}
+        assert config["annotations"]["other"] == "x"
+        assert place.marks() == replace(marks, address="10.128.0.2")
+    assert network.done.count("attach") == 1
 
 
 async def test_the_watch_learns_what_turns_see_and_what_nobody_judges_it_does_not(

@@ -113,6 +113,11 @@ class Place:
         except (FileNotFoundError, KeyError, ValueError):
             return None
 
+    def mark(self, marks: Marks) -> None:
+        """Write other marks on a node that has some; what else its config says stays."""
+        config = json.loads(self.config.read_bytes())
+        self.write({**config, "annotations": {**config["annotations"], **marks.annotations()}})
+
     def write(self, config: dict[str, Any]) -> None:
         """Write the bundle's config, and with it the marks: whole, or not at all."""
         draft = self.config.with_suffix(".draft")

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -208,13 +209,23 @@ class LocalProvider:
         The node ends first: its limits come from what is written, when it starts.
         """
         marks = place.marks()
-        if marks is None or spec.revision in {"", marks.revision}:
-            return marks
+        if marks is None:
+            return None
+        if spec.revision in {"", marks.revision}:
+            return self._addressed(place, marks)
         self._refuse_memory(spec, spec.flavor.memory_mib - marks.memory_mib)
         await self._end(place)
         marks = self._marks(spec, marks.slot, marks.index)
         place.write(bundle.config(place, spec, marks))
         self._promised[place.ref] = marks.memory_mib
+        return marks
+
+    def _addressed(self, place: Place, marks: Marks) -> Marks:
+        """The marks with the node's address, which those of before lack: written down by now."""
+        if marks.address:
+            return marks
+        marks = replace(marks, address=self._address(marks))
+        place.mark(marks)
         return marks
 
     def _refuse_memory(self, spec: NodeSpec, more: int) -> None:
@@ -341,7 +352,7 @@ class LocalProvider:
         if not running:
             reason = "its first process is gone"
         elif not self._network.attached(marks.slot, marks.index):
-            reason = lost = "its network link is gone or down"
+            reason = lost = "its network link is gone, down or not whole"
         else:
             lost, full = troubles = await self._troubles(place, marks)
             reason = lost or full
