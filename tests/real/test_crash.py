@@ -76,6 +76,13 @@ def delete(crash: Crash) -> None:
     crash.check(uuid)
 
 
+def delete_masters(crash: Crash) -> None:
+    """Two of them at least are not the last node, and leave others that are masters still."""
+    delete_now(crash)
+    cluster(crash, masters=3)
+    delete(crash)
+
+
 def abandon(crash: Crash) -> None:
     """Somebody else's link keeps the network from going, until an admin has had enough."""
     uuid = cluster(crash)
@@ -294,6 +301,7 @@ OPERATIONS = (
     Killed(stop, "claims.release", slow=True),
     Killed(files, "host.put", slow=True),
     Killed(delete, "network.close claims.remove"),
+    Killed(delete_masters, "network.dismiss", slow=True),
     Killed(abandon, "claims.abandon abandonments.forget", slow=True),
 )
 

@@ -194,6 +194,10 @@ async def test_one_master_that_the_door_lost_or_one_too_many_is_told_and_mended(
     await network.publish(A, first, NODE_PORT, masters)
     assert await network.trouble(A, NODE_PORT, masters) == ""
     assert not worker.reaches(PUBLIC, HOST_PORT)
+    for _ in range(2):
+        await network.dismiss(A, masters[1])
+        assert not second.reaches(PUBLIC, HOST_PORT)
+    assert await network.trouble(A, NODE_PORT, masters[:1]) == ""
     await network.close(A)
 
 

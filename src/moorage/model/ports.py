@@ -264,6 +264,10 @@ class NodeNetwork(Protocol):
         """
         ...
 
+    async def dismiss(self, slot: int, address: str) -> None:
+        """Who has the address from now on is none of the `masters` that `publish` named."""
+        ...
+
     async def close(self, slot: int) -> None:
         """Take everything away that `open`, `attach` and `publish` made."""
         ...

@@ -173,6 +173,12 @@ class LocalNetwork:
                 )
             )
 
+    async def dismiss(self, slot: int, address: str) -> None:
+        segment = self._segment(slot)
+        async with self._table:
+            seen, self._looked = await self._seen(), None
+            await nft.apply(rules.dismissed(self._install, segment, address, seen))
+
     async def close(self, slot: int) -> None:
         segment = self._segment(slot)
         self._mtu.pop(slot, None)

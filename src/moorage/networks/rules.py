@@ -222,6 +222,12 @@ def published(
     ]
 
 
+def dismissed(install: str, segment: Segment, address: str, seen: Seen) -> list[Command]:
+    """The commands after which the node at `address` may not come to the door."""
+    there = address in _masters(segment, seen)
+    return [_master("delete", install, segment, address)] if there else []
+
+
 def closed(install: str, segment: Segment, seen: Seen) -> list[Command]:
     """The commands after which nothing is left of the segment; with the last, of the table."""
     if seen == Seen():

@@ -186,6 +186,15 @@ def test_masters_too_few_or_too_many_are_told() -> None:
     assert more == "the packet filter takes others for masters of its cluster"
 
 
+def test_a_master_that_is_dismissed_takes_no_other_with_it() -> None:
+    seen = whole(SEVEN, EIGHT)
+    commands = rules.dismissed("x", SEVEN, "10.128.7.2", seen)
+    assert elements("delete", commands) == {"masters": [{"concat": ["mrg7", "10.128.7.2"]}]}
+    assert len(commands) == 1
+    assert rules.dismissed("x", SEVEN, "10.128.7.3", seen) == []
+    assert rules.dismissed("x", SEVEN, "10.128.7.2", Seen()) == [], "the table is lost"
+
+
 def test_who_is_a_master_no_more_comes_to_the_door_no_more() -> None:
     both = frozenset({("mrg7", "10.128.7.2"), ("mrg7", "10.128.7.3"), ("mrg8", "10.128.8.2")})
     seen = replace(whole(SEVEN, EIGHT), masters=both)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -14,11 +15,12 @@ import pytest
 
 from moorage.model.node import Flavor, NodeRef, NodeSpec, NodeState, Role
 from moorage.providers.local import disk
-from moorage.providers.local.place import Marks, Places
+from moorage.providers.local.place import Marks, Place, Places
 from moorage.providers.local.provider import LocalProvider
 from moorage.providers.local.runtime import Init, Runc
 from moorage.providers.local.slots import Slots
 from moorage.providers.local.watch import Watch
+from tests.unit.test_threads import until
 
 SPEC = NodeSpec(
     "web", "master-0", Role.MASTER, Flavor("tiny", 1, 256, 1, 64), "master-0", expose=2376
@@ -75,7 +77,11 @@ class Forgetful:
         self.published = True
 
     async def detach(self, *_: Any) -> None:
-        raise AssertionError
+        self.done.append("detach")
+
+    async def dismiss(self, slot: int, address: str) -> None:
+        self.done.append("dismiss")
+        self.masters = tuple(each for each in self.masters if each != address)
 
     async def close(self, *_: Any) -> None:
         raise AssertionError
@@ -101,6 +107,24 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: Forgetful
     return LocalProvider(
         install="guards", nodes=nodes, network=network, slots=slots, memory_mib=1024
     )
+
+
+def another(tmp_path: Path, spec: NodeSpec) -> Place:
+    """One more node of the cluster, its second one."""
+    place = Places(tmp_path / "nodes").of(NodeRef(spec.owner, spec.name))
+    place.root.mkdir(parents=True)
+    marks = Marks.of(spec, install="guards", slot=0, index=1)
+    place.write({"annotations": marks.annotations()})
+    return place
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that are deleted end nothing: their processes are this one."""
+
+    async def destroy(*_: object) -> None: ...
+
+    monkeypatch.setattr(Runc, "destroy", destroy)
 
 
 async def told(provider: LocalProvider) -> tuple[NodeState, str, bool]:
@@ -138,11 +162,7 @@ async def test_each_master_is_compared_and_not_that_there_is_one(
     provider: LocalProvider, network: Forgetful, tmp_path: Path
 ) -> None:
     """By what stands on the nodes: those that this process did not make are among them."""
-    second = replace(SPEC, name="master-1")
-    place = Places(tmp_path / "nodes").of(NodeRef(SPEC.owner, second.name))
-    place.root.mkdir(parents=True)
-    marks = Marks.of(second, install="guards", slot=0, index=1)
-    place.write({"annotations": marks.annotations()})
+    another(tmp_path, replace(SPEC, name="master-1"))
     for _ in range(2):
         lost = [(node.reason, node.mendable) for node in await provider.observe(SPEC.owner)]
         assert lost == [("fewer masters", True)] * 2
@@ -150,6 +170,61 @@ async def test_each_master_is_compared_and_not_that_there_is_one(
         assert network.masters == ("10.128.0.2", "10.128.0.3")
         assert {node.reason for node in await provider.observe(SPEC.owner)} == {""}
         network.masters = ("10.128.0.3",)
+
+
+@pytest.mark.usefixtures("endless")
+@pytest.mark.parametrize("rest", [Role.MASTER, Role.WORKER])
+async def test_who_gets_a_deleted_masters_address_is_no_master_by_that(
+    provider: LocalProvider,
+    network: Forgetful,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rest: Role,
+) -> None:
+    """It is taken from the masters while it is still its own; also where no other master runs."""
+    expose = 2376 if rest is Role.MASTER else None
+    another(tmp_path, replace(SPEC, name="other-0", role=rest, expose=expose))
+    await provider.observe(SPEC.owner)
+    place = Places(tmp_path / "nodes").of(NodeRef(SPEC.owner, SPEC.name))
+    network.masters = ("10.128.0.2", "10.128.0.3") if expose else ("10.128.0.2",)
+    dismiss, free = network.dismiss, []
+
+    async def watched(slot: int, address: str) -> None:
+        free.append(place.marks() is None)
+        await dismiss(slot, address)
+
+    monkeypatch.setattr(network, "dismiss", watched)
+    await provider.delete(place.ref)
+    assert free == [False]
+    assert not place.directory.exists()
+    assert network.masters == (("10.128.0.3",) if expose else ())
+    assert network.done == ["detach", "dismiss", *(["publish"] if expose else [])]
+    assert {node.reason for node in await provider.observe(SPEC.owner)} == {""}
+
+
+@pytest.mark.usefixtures("endless")
+async def test_no_master_is_published_that_is_deleted_meanwhile(
+    provider: LocalProvider, network: Forgetful, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = another(tmp_path, replace(SPEC, name="master-1"))
+    publish, begun, go_on = network.publish, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await publish(*arguments)
+
+    monkeypatch.setattr(network, "publish", slow)
+    publishing = asyncio.create_task(provider.ensure(SPEC))
+    await begun.wait()
+    deleting = asyncio.create_task(provider.delete(second.ref))
+    await until(lambda: "detach" in network.done and not second.root.exists())
+    await asyncio.sleep(0.05)
+    assert second.marks(), "what is being published is its master still"
+    go_on.set()
+    await asyncio.gather(publishing, deleting)
+    assert network.done[-4:] == ["detach", "publish", "dismiss", "publish"]
+    assert network.masters == ("10.128.0.2",)
 
 
 async def test_a_node_whose_link_is_gone_too_has_both_mended_at_once(

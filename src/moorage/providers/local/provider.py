@@ -2,8 +2,8 @@
 
 Made:        directory -> slot -> marks -> network -> root -> runc create -> cgroup ->
              link -> port -> runc start
-Taken away:  processes -> cgroups -> link -> root -> (the last node: network, slot) ->
-             marks -> directory
+Taken away:  processes -> cgroups -> link -> root -> (the last node: network, slot; another
+             master: its being one) -> marks -> directory
 
 Killed after any arrow, the node is still listed by `observe` (as BROKEN or STOPPED),
 and `ensure` or `delete` goes on from there; a node that runs has all that it needs, its
@@ -222,10 +222,9 @@ class LocalProvider:
 
     def _addressed(self, place: Place, marks: Marks) -> Marks:
         """The marks with the node's address, which those of before lack: written down by now."""
-        if marks.address:
-            return marks
-        marks = replace(marks, address=self._address(marks))
-        place.mark(marks)
+        if not marks.address:
+            marks = replace(marks, address=self._address(marks))
+            place.mark(marks)
         return marks
 
     def _refuse_memory(self, spec: NodeSpec, more: int) -> None:
@@ -293,7 +292,12 @@ class LocalProvider:
         async with self._one_at_a_time(ref.owner):
             if all(other == place for other in self._all(ref.owner)):
                 await self._leave(place, marks)
+            elif marks and marks.expose and self._slots.holds(marks.slot, place.home):
+                # While its index is not free yet: who gets it is no master by that.
+                await self._network.dismiss(marks.slot, self._address(marks))
             place.config.unlink(missing_ok=True)
+            if marks and marks.expose:
+                self._note_masters(ref.owner)
             await trees.remove(place.directory)
             with contextlib.suppress(OSError):  # neighbours live there
                 place.home.rmdir()
@@ -318,12 +322,12 @@ class LocalProvider:
 
     async def _publish(self, owner: str, *, coming: Place | None = None) -> None:
         """Lead the cluster's port to its first node that runs, or is `coming`, and exposes one."""
-        masters = self._note_masters(owner)
-        for place, marks, port in masters:
-            if place == coming or _runs(self._runc.init(place.container)):
-                address = self._address(marks)
-                await self._network.publish(marks.slot, address, port, self._masters[owner])
-                return
+        async with self._one_at_a_time(owner):  # else it may name one that is deleted meanwhile
+            for place, marks, port in self._note_masters(owner):
+                if place == coming or _runs(self._runc.init(place.container)):
+                    address = self._address(marks)
+                    await self._network.publish(marks.slot, address, port, self._masters[owner])
+                    return
 
     def _note_masters(self, owner: str) -> list[tuple[Place, Marks, int]]:
         """The cluster's nodes that expose a port, which are its masters to the network."""
