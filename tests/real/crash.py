@@ -182,17 +182,21 @@ class Crash:
     ) -> Answer | None:
         """One request, asked again where the server died of it.
 
-        None where it died of it and `done` says, afterwards, that the request was done.
+        None where it died of it and `done` says, or what was deleted tells by being gone, that
+        the request was done.
         """
         died = False
         while True:
             try:
                 if died and done is not None and done():
                     return None
-                return who.ask(method, path, body)
+                answer = who.ask(method, path, body)
             except GONE:
                 self.revive()
                 died = True
+                continue
+            gone = died and method == "DELETE" and answer.status == 404
+            return None if gone else answer
 
     def got(self, who: Tenant, path: str) -> Any:
         """The body of what is there; None where nothing is."""

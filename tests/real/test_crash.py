@@ -175,7 +175,7 @@ def managers(crash: Crash) -> None:
     crash.strike()
     since = last_event(crash, uuid)
     demote = f"until docker node demote {host}master-0; do sleep 0.1; done"  # it takes its time
-    crash.runc(uuid, "worker-1", "timeout", "60", "sh", "-c", demote)
+    crash.runc(uuid, "worker-1", "timeout", "180", "sh", "-c", demote)
     crash.complete(uuid, since)
     since = last_event(crash, uuid)
     patch = [{"op": "replace", "path": "/node_count", "value": 1}]
