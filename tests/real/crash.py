@@ -87,6 +87,7 @@ class Crash:
 
     def plan(self, points: Iterable[str]) -> None:
         """The next `strike` is at these."""
+        self.tenant.token = self.admin.token = ""  # it lasts an hour, and a sweep may be longer
         self._planned, self.struck = list(points), []
 
     def strike(self) -> None:
