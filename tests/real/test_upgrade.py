@@ -51,9 +51,11 @@ def upgraded(site: Site, revision: str = "r2") -> None:
 async def roll(site: Site, *, batch: int) -> list[list[str]]:
     """Turn by turn, as the conductor does; what was renewed together."""
     batches: list[list[str]] = []
+    last = ""
     for _ in range(TURNS):
         seen, _ = await site.look()
-        plain = site.cluster
+        strikes = {name: site.cluster.strikes.get(name, 0) + 1 for name in seen.failing}
+        plain = dataclasses.replace(site.cluster, strikes=strikes)
         rolled = rolling.plan(site.driver, plain, seen, batch_size=batch)
         if not rolled.steps:
             assert rolled.old == ()
@@ -66,9 +68,9 @@ async def roll(site: Site, *, batch: int) -> list[list[str]]:
         finally:
             site.cluster = plain
         # A member that takes its time to be back on a busy machine is waited for by the next turn.
-        trouble = worst(outcomes)
+        trouble, last = worst(outcomes), "\n".join(map(str, outcomes))
         assert trouble is None or trouble.kind is Kind.RETRY, [str(o) for o in outcomes]
-    raise AssertionError(f"not upgraded after {TURNS} turns")
+    raise AssertionError(f"not upgraded after {TURNS} turns; the last one:\n{last}")
 
 
 def limits(site: Site, node: str) -> tuple[int, int]:
