@@ -27,11 +27,13 @@ demo-down: install ## Remove Moorage, its clusters and all that they left on thi
 	@$(BIN)/moorage down --purge --yes --state $(STATE)
 
 ##@ Check it
+# What a recipe has begun beside itself ends with it; that it has ended by then is no failure.
+BESIDE := build=$$!; trap 'kill $$build 2>/dev/null || true' EXIT
+
 .PHONY: test lint unit real test-slow test-kubernetes bench bench-scale
 test: lint ## Lint and types, the fast tests, and those on real engines
 	@# Kubernetes is built meanwhile, once, at the lowest priority: what fails is told by its tests.
-	@nice -n 19 scripts/kubernetes >/dev/null 2>&1 & build=$$!; \
-	    trap 'kill $$build 2>/dev/null || true' EXIT; \
+	@nice -n 19 scripts/kubernetes >/dev/null 2>&1 & $(BESIDE); \
 	    $(MAKE) unit && $(MAKE) real
 
 lint: install ## Style, types and the walls between the rooms
@@ -54,7 +56,7 @@ real: install clients ## The tests that make real nodes and engines (as root; mi
 	@[ "$$(id -u)" -eq 0 ] || { echo "the tests on real engines need root: sudo make real"; exit 1; }
 	@$(DOCTOR) >/dev/null || { $(DOCTOR); exit 1; }
 	@# A lane leads nowhere: what the build installs and fetches is fetched out here.
-	@scripts/kubernetes >/dev/null & build=$$!; trap 'kill $$build 2>/dev/null || true' EXIT; \
+	@scripts/kubernetes >/dev/null & $(BESIDE); \
 	    echo "==> tests on real engines"; \
 	    $(REAL) -m "real and not slow and not kubernetes" --durations=20
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from moorage.networks import Door, LocalNetwork
+from moorage.networks import Door, LocalNetwork, layout
 from tests.real.topology import PATIENCE, PUBLIC, Machine, Place, new_machine, sh
 
 SLOT, OTHER = 7, 4001
@@ -25,7 +25,7 @@ INSTALL = "one"
 
 
 def mac(address: str) -> str:
-    return "02:6d:" + ":".join(f"{int(byte):02x}" for byte in address.split("."))
+    return layout.mac(IPv4Address(address))
 
 
 class Bed:

@@ -17,6 +17,7 @@ from typing import Any
 from moorage.providers.local.runtime import Runc
 from moorage.releases.binary import NEEDED
 from tests.real.clients import ROOT, Shell
+from tests.real.install import Install
 
 RELEASE = "v1.20.2"
 """What is built."""
@@ -24,6 +25,14 @@ IMAGE = "moorage.test/busybox:1"
 SERVE = ("/bin/sh", "-c", "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 8080 -h /w")
 """A pod's command: it says its name on port 8080."""
 SECONDS = 60.0
+ON_NODES = {"coe": "kubernetes", "flavor_id": "small", "master_flavor_id": "medium"}
+"""Of a template whose masters are nodes."""
+HOSTED = {
+    **ON_NODES,
+    "master_flavor_id": "small",
+    "labels": {"control_plane": "hosted"},
+}
+"""Of one whose masters are none."""
 
 
 @cache
@@ -143,6 +152,23 @@ class Kubectl:
             )
             time.sleep(0.1)
         return time.monotonic() - began
+
+
+def add_release(install: Install) -> None:
+    """What is built."""
+    install.moorage("release", "add", "kubernetes", str(built()))
+
+
+def review(admin: Kubectl, token: str) -> dict[str, Any]:
+    """What the cluster itself makes of a token."""
+    asked = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token},
+    }
+    told = admin.run("create", "-f", "-", "-o", "json", stdin=json.dumps(asked))
+    status: dict[str, Any] = json.loads(told)["status"]
+    return status
 
 
 def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:

@@ -20,7 +20,17 @@ from moorage.providers.local.runtime import Runc
 from tests.real.clients import Shell
 from tests.real.conftest import fresh_install
 from tests.real.install import Install, Tenant
-from tests.real.kubernetes import SERVE, Kubectl, built, deployment, kubectl_of, load, pod, service
+from tests.real.kubernetes import (
+    ON_NODES,
+    SERVE,
+    Kubectl,
+    add_release,
+    deployment,
+    kubectl_of,
+    load,
+    pod,
+    service,
+)
 from tests.real.power import cut
 from tests.real.topology import Place, sh
 from tests.unit.trust.requests import request
@@ -41,7 +51,7 @@ def install() -> Iterator[Install]:
 
 @pytest.fixture(scope="module")
 def tenant(install: Install) -> Tenant:
-    install.moorage("release", "add", "kubernetes", str(built()))
+    add_release(install)
     return install.tenant("red")
 
 
@@ -52,9 +62,7 @@ def shell(tenant: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture(scope="module")
 def uuid(tenant: Tenant) -> str:
-    template = tenant.make_template(
-        "k8s", coe="kubernetes", flavor_id="small", master_flavor_id="medium"
-    )
+    template = tenant.make_template("k8s", **ON_NODES)
     uuid = tenant.create("web", template=template, workers=2)
     tenant.until_complete(uuid, 120)
     return uuid

@@ -26,9 +26,10 @@ from tests.real.clients import NEWEST_KUBECTL, Shell, of_1_20, python_kubernetes
 from tests.real.install import Install, Tenant
 from tests.real.kubernetes import (
     IMAGE,
+    ON_NODES,
     SERVE,
     Kubectl,
-    built,
+    add_release,
     deployment,
     kubectl_of,
     load,
@@ -53,15 +54,13 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tenant(install: Install) -> Tenant:
-    install.moorage("release", "add", "kubernetes", str(built()))
+    add_release(install)
     return install.tenant("red")
 
 
 @pytest.fixture(scope="module")
 def uuid(tenant: Tenant) -> str:
-    template = tenant.make_template(
-        "k8s", coe="kubernetes", flavor_id="small", master_flavor_id="medium"
-    )
+    template = tenant.make_template("k8s", **ON_NODES)
     uuid = tenant.create("web", template=template, workers=2)
     tenant.until_complete(uuid, 120)
     return uuid

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.real.crash import Crash, Killed, ask, before_and_after, kill_at_each, last_event, there
-from tests.real.kubernetes import built
+from tests.real.kubernetes import ON_NODES, add_release
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 CLUSTER = "crash"
@@ -18,13 +18,11 @@ CLUSTER = "crash"
 
 @pytest.fixture(scope="module", autouse=True)
 def release(crash: Crash) -> None:
-    crash.install.moorage("release", "add", "kubernetes", str(built()))
+    add_release(crash.install)
     for name, kind in (("one", "nodes"), ("two", "nodes"), ("hosted", "hosted")):
         crash.tenant.make_template(
             name,
-            coe="kubernetes",
-            flavor_id="small",
-            master_flavor_id="medium",
+            **ON_NODES,
             labels={"control_plane": kind},
         )
 

@@ -17,7 +17,17 @@ from moorage.install import install_id
 from moorage.providers.local.runtime import Runc, kill
 from tests.real.clients import Shell
 from tests.real.install import Install, Tenant
-from tests.real.kubernetes import Kubectl, built, deployment, load, pod, service
+from tests.real.kubernetes import (
+    HOSTED,
+    ON_NODES,
+    Kubectl,
+    add_release,
+    deployment,
+    kubectl_of,
+    load,
+    pod,
+    service,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 log = logging.getLogger(__name__)
@@ -59,7 +69,7 @@ server.serve_forever()
 
 @pytest.fixture(scope="module")
 def tenant(install: Install) -> Tenant:
-    install.moorage("release", "add", "kubernetes", str(built()))
+    add_release(install)
     return install.tenant("red")
 
 
@@ -70,13 +80,7 @@ def shell(tenant: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture(scope="module")
 def uuid(tenant: Tenant) -> str:
-    template = tenant.make_template(
-        "hosted",
-        coe="kubernetes",
-        flavor_id="small",
-        master_flavor_id="small",
-        labels={"control_plane": "hosted"},
-    )
+    template = tenant.make_template("hosted", **HOSTED)
     uuid = tenant.create("web", template=template, workers=2)
     tenant.until_complete(uuid, 120)
     return uuid
@@ -87,9 +91,7 @@ def kubectl(
     install: Install, shell: Shell, uuid: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Kubectl:
     asyncio.run(load(Runc(install_id(install.state)), uuid, *WORKERS))
-    directory = tmp_path_factory.mktemp("config")
-    shell.coe("cluster", "config", "web", "--dir", str(directory), "--force")
-    return Kubectl(built() / "kubectl", directory / "config")
+    return kubectl_of(shell, "web", tmp_path_factory.mktemp("config"))
 
 
 def processes(install: Install, uuid: str, node: str) -> list[psutil.Process]:
@@ -292,9 +294,7 @@ def test_workers_are_resized_and_drained(tenant: Tenant, uuid: str, kubectl: Kub
 def test_the_kind_of_a_cluster_is_for_ever(tenant: Tenant, uuid: str) -> None:
     other = tenant.make_template(
         "nodes",
-        coe="kubernetes",
-        flavor_id="small",
-        master_flavor_id="medium",
+        **ON_NODES,
         labels={"control_plane": "nodes"},
     )
     answer = tenant.ask("POST", f"/clusters/{uuid}/actions/upgrade", {"cluster_template": other})

@@ -25,7 +25,7 @@ from moorage.providers.local.runtime import Runc
 from moorage.sign_in import public_address
 from tests.real.clients import Shell
 from tests.real.install import Install
-from tests.real.kubernetes import Kubectl, built, kubectl_of, load, pod, service
+from tests.real.kubernetes import HOSTED, Kubectl, add_release, kubectl_of, load, pod, service
 from tests.real.topology import OUTSIDE, PATIENCE, PUBLIC, Place, neighbour, within
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
@@ -117,17 +117,11 @@ class Side:
 @pytest.fixture(scope="module")
 def sides(install: Install, tmp_path_factory: pytest.TempPathFactory) -> list[Side]:
     """Red has two workers, and blue one."""
-    install.moorage("release", "add", "kubernetes", str(built()))
+    add_release(install)
     tenants = {name: install.tenant(name) for name in ("red", "blue")}
     uuids = {}
     for workers, (name, tenant) in zip((2, 1), tenants.items(), strict=True):
-        template = tenant.make_template(
-            "hosted",
-            coe="kubernetes",
-            flavor_id="small",
-            master_flavor_id="small",
-            labels={"control_plane": "hosted"},
-        )
+        template = tenant.make_template("hosted", **HOSTED)
         uuids[name] = tenant.create(name, template=template, workers=workers)
     made = []
     for name, tenant in tenants.items():

@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 import uuid as uuids
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from moorage.providers.local.runtime import Runc
 from moorage.sign_in import public_address
 from tests.real.clients import Shell
 from tests.real.install import Install, Tenant
-from tests.real.kubernetes import Kubectl, built
+from tests.real.kubernetes import ON_NODES, Kubectl, add_release, built, review
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 UNAUTHORIZED = "You must be logged in"
@@ -32,7 +31,7 @@ Bearing = Callable[[Tenant], Kubectl]
 
 @pytest.fixture(scope="module")
 def tenant(install: Install) -> Tenant:
-    install.moorage("release", "add", "kubernetes", str(built()))
+    add_release(install)
     return install.tenant("red")
 
 
@@ -43,9 +42,7 @@ def shell(tenant: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture(scope="module")
 def uuid(tenant: Tenant) -> str:
-    template = tenant.make_template(
-        "k8s", coe="kubernetes", flavor_id="small", master_flavor_id="medium"
-    )
+    template = tenant.make_template("k8s", **ON_NODES)
     uuid = tenant.create("web", template=template, workers=1)
     tenant.until_complete(uuid, 120)
     return uuid
@@ -121,18 +118,6 @@ def test_a_member_does_what_a_certificate_lets_it_do(
     user = review(admin, kubectl.token)["user"]
     assert "moorage:members" in user["groups"]
     assert not [name for name in (user["username"], *user["groups"]) if name.startswith("system:m")]
-
-
-def review(admin: Kubectl, token: str) -> dict[str, Any]:
-    """What the cluster itself makes of a token."""
-    asked = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenReview",
-        "spec": {"token": token},
-    }
-    told = admin.run("create", "-f", "-", "-o", "json", stdin=json.dumps(asked))
-    status: dict[str, Any] = json.loads(told)["status"]
-    return status
 
 
 def test_a_reader_only_looks(install: Install, bearing: Bearing, tenant: Tenant) -> None:

@@ -7,7 +7,6 @@ Two APIs stand here behind one address.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import shutil
@@ -19,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,7 +25,7 @@ from moorage.identity.home import SERVICE_USER, KeystoneHome
 from tests.postgres import private_server
 from tests.real.clients import Shell
 from tests.real.install import MOORAGE, Install, Tenant, free_port
-from tests.real.kubernetes import Kubectl, built, kubectl_of
+from tests.real.kubernetes import HOSTED, Kubectl, add_release, built, kubectl_of, review
 from tests.real.machine import difference, snapshot
 from tests.real.processes import Server, Site
 from tests.real.topology import OUTSIDE, PUBLIC, neighbour, reaches
@@ -137,7 +135,7 @@ def machines() -> Iterator[Machines]:
             "MOORAGE_TOKEN_CACHE_SECONDS": "2",
         }
         for name in ("there", "api1", "api2"):
-            Install(directory / name).moorage("release", "add", "kubernetes", str(built()))
+            add_release(Install(directory / name))
         first = stack.enter_context(site.serving("api1", "api"))
         first.await_ready()  # it makes the key, the tables, and Keystone
         second = stack.enter_context(
@@ -177,13 +175,7 @@ def shell(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> Shell
 @pytest.fixture(scope="module")
 def uuid(machines: Machines) -> str:
     machines.conduct(MOORAGE_SIGN_IN_URL=machines.url)
-    template = machines.tenant.make_template(
-        "hosted",
-        coe="kubernetes",
-        flavor_id="small",
-        master_flavor_id="small",
-        labels={"control_plane": "hosted"},
-    )
+    template = machines.tenant.make_template("hosted", **HOSTED)
     uuid = machines.tenant.create("web", template=template, workers=0)
     machines.tenant.until_complete(uuid, 180)
     return uuid
@@ -227,18 +219,6 @@ def test_a_token_is_good_by_the_other_machines_listener(
     asked = [api for api in machines.apis if '"authenticated":true' in api.log.read_text()]
     assert asked
     assert "token review" not in machines.conductor.log.read_text()
-
-
-def review(admin: Kubectl, token: str) -> dict[str, Any]:
-    """What the cluster itself makes of a token."""
-    asked = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenReview",
-        "spec": {"token": token},
-    }
-    told = admin.run("create", "-f", "-", "-o", "json", stdin=json.dumps(asked))
-    status: dict[str, Any] = json.loads(told)["status"]
-    return status
 
 
 def test_nobody_elses_token_is(machines: Machines, bearing: Bearing) -> None:

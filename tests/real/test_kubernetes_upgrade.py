@@ -25,6 +25,7 @@ from moorage.providers.local.runtime import Runc
 from tests.real.clients import Shell
 from tests.real.install import Install
 from tests.real.kubernetes import (
+    ON_NODES,
     RELEASE,
     SERVE,
     Kubectl,
@@ -63,9 +64,7 @@ def offer(shell: Shell, version: str) -> None:
         shell.tenant.install.moorage("release", "add", "kubernetes", str(programs))
     shell.tenant.make_template(
         version,
-        coe="kubernetes",
-        flavor_id="small",
-        master_flavor_id="medium",
+        **ON_NODES,
         labels={"kube_tag": version},
     )
 

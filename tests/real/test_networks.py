@@ -126,16 +126,21 @@ async def test_the_machine_answers_no_node(bed: Bed) -> None:
     )
 
 
-async def test_masters_alone_come_to_the_one_door(bed: Bed) -> None:
-    for port in (HOST_PORT, HOST_PORT + 1):
-        bed.machine.listen(port)
-    network = LocalNetwork(
+def with_door(bed: Bed) -> LocalNetwork:
+    """Of an install whose masters may come to a port of this machine."""
+    return LocalNetwork(
         install="door",
         pool=IPv4Network("10.128.0.0/12"),
         public_address=PUBLIC,
         door=Door(IPv4Address(PUBLIC), HOST_PORT),
         memory=bed.memory,
     )
+
+
+async def test_masters_alone_come_to_the_one_door(bed: Bed) -> None:
+    for port in (HOST_PORT, HOST_PORT + 1):
+        bed.machine.listen(port)
+    network = with_door(bed)
     master, worker = await bed.node(A, 0, network), await bed.node(A, 1, network)
     stranger = await bed.node(B, 0)
     first, second = network.address(A, 0), network.address(A, 1)
@@ -165,13 +170,7 @@ async def test_masters_alone_come_to_the_one_door(bed: Bed) -> None:
 
 async def test_one_master_that_the_door_lost_or_one_too_many_is_told_and_mended(bed: Bed) -> None:
     bed.machine.listen(HOST_PORT)
-    network = LocalNetwork(
-        install="door",
-        pool=IPv4Network("10.128.0.0/12"),
-        public_address=PUBLIC,
-        door=Door(IPv4Address(PUBLIC), HOST_PORT),
-        memory=bed.memory,
-    )
+    network = with_door(bed)
     await bed.node(A, 0, network)
     second, worker = await bed.node(A, 1, network), await bed.node(A, 2, network)
     first, *_ = masters = [network.address(A, 0), network.address(A, 1)]

@@ -7,13 +7,11 @@ of a master, and without what a pod needs: probes, and a look out for loops.
 
 from __future__ import annotations
 
-from moorage.drivers.kubernetes.place import DOMAIN, Place, binary, secret
+from moorage.drivers.kubernetes.place import DNS_TTL, DOMAIN, Place, binary, secret
 from moorage.drivers.kubernetes.service import Service
 from moorage.releases import COREDNS
 
 COREFILE = secret("Corefile")
-TTL = 5
-"""Seconds, CoreDNS' own choice: what pods may go on believing after a change."""
 
 
 def server(name: str) -> Service:
@@ -29,7 +27,7 @@ def config(place: Place) -> str:
         kubeconfig {secret("dns.conf")} self
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
-        ttl {TTL}
+        ttl {DNS_TTL}
     }}
     forward . /etc/resolv.conf
     cache 30

@@ -20,6 +20,8 @@ SECRETS = f"{RUN}/kubernetes"
 SERVICES = f"{RUN}/sv"
 LOGS = "/var/log/kubernetes"
 DOMAIN = "cluster.local"
+DNS_TTL = 5
+"""Seconds, as CoreDNS has it: what pods may go on believing after a change of names."""
 FRONT_PORT = 6444
 KUBELET_PORT = 10250
 OWN_API = f"https://127.0.0.1:{PORT}"

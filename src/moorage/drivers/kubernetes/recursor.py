@@ -2,8 +2,7 @@
 
 It answers as https://github.com/kubernetes/dns/blob/master/docs/specification.md has it, but
 for names of pods made of their addresses (which that calls deprecated), and asks whom the
-node itself asks about all else. The zones are written by
-`zones.py`.
+node itself asks about all else. The zones are written by `zones.py`.
 """
 
 from __future__ import annotations

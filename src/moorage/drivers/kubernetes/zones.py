@@ -19,15 +19,13 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from moorage.drivers.kubernetes.addresses import Ranges
-from moorage.drivers.kubernetes.place import DOMAIN, binary, secret
+from moorage.drivers.kubernetes.place import DNS_TTL, DOMAIN, binary, secret
 from moorage.drivers.kubernetes.service import Service
 
 FEED = "dns-feed"
 DIRECTORY = "/run/dns"
 """Where the resolver reads, which has no right to the files that are laid."""
 ZONES = f"{DIRECTORY}/zones"
-TTL = 5
-"""Seconds, as CoreDNS has it: what pods may go on believing after a change."""
 
 SERVICES_FACTS = (
     "{{range .items}}{{$of := .metadata}}"
@@ -133,7 +131,7 @@ def feed(reload: str) -> Service:
 
 
 def files(ranges: Ranges) -> dict[str, bytes]:
-    given = {"domain": DOMAIN, "resolver": ranges.dns, "ttl": str(TTL)}
+    given = {"domain": DOMAIN, "resolver": ranges.dns, "ttl": str(DNS_TTL)}
     given |= {"services": " ".join(_reverse(ranges.services))}
     given |= {"pods": " ".join(_reverse(ranges.pods))}
     words = " ".join(f"-v '{key}={value}'" for key, value in given.items())
