@@ -71,7 +71,7 @@ class Crash:
                     self._server,
                     home,
                     ("127.0.0.1", self.install.port),
-                    seconds=30,
+                    seconds=120,
                     tell=lambda _: None,
                 )
             except Failure:

@@ -361,7 +361,13 @@ told["said"] = stream(
 )
 told["pod"] = pod.metadata.name
 apps.patch_namespaced_deployment_scale("snake", "python", {"spec": {"replicas": 2}})
-told["replicas"] = apps.read_namespaced_deployment("snake", "python").spec.replicas
+# One that is not there yet when its namespace ends waits minutes for its volume, and ends then.
+for event in watch.Watch().stream(
+    apps.list_namespaced_deployment, "python", timeout_seconds=60
+):
+    if event["object"].status.ready_replicas == 2:
+        break
+told["replicas"] = apps.read_namespaced_deployment("snake", "python").status.ready_replicas
 try:
     core.read_namespaced_secret("none", "python")
 except client.ApiException as missing:
