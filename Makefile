@@ -17,6 +17,9 @@ DOCTOR := MOORAGE_PORT=0 MOORAGE_KEYSTONE_PORT=0 MOORAGE_METRICS_PORT=0 MOORAGE_
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A venv that is active in the caller's shell is not the one that is meant here.
 unexport VIRTUAL_ENV
+# Bytecode is kept, whatever the caller's environment says: compiling anew, a server starts in
+# seconds, and so does each call of OpenStack's client.
+unexport PYTHONDONTWRITEBYTECODE
 
 ##@ See it
 .PHONY: demo demo-down
