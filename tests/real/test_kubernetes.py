@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,14 @@ def test_node_ports(kubectl: Kubectl) -> None:
     """A kube-proxy of 1.20 listens on the port before its rules are there, and answers nobody."""
     kubectl.apply(service("open", 8080, selector={"app": "page"}, type="NodePort"))
     port = kubectl.get("service", "open")["spec"]["ports"][0]["nodePort"]
-    for node in kubectl.get("nodes")["items"]:
-        address = node["status"]["addresses"][0]["address"]
+
+    def answers(address: str) -> bool:
         fetch = f"exec busybox timeout 1 wget -qO- http://{address}:{port}"
-        words = ("exec", "user", "--", "busybox", "sh", "-c", fetch)
-        kubectl.until(lambda words=words: kubectl.run(*words, code=None).startswith("page-"))
+        told = kubectl.run("exec", "user", "--", "busybox", "sh", "-c", fetch, code=None)
+        return told.startswith("page-")
+
+    for node in kubectl.get("nodes")["items"]:
+        kubectl.until(partial(answers, node["status"]["addresses"][0]["address"]))
 
 
 def test_logs_exec_scale_and_rolling_update(kubectl: Kubectl) -> None:

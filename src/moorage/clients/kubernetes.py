@@ -263,8 +263,12 @@ class ApiServer(_Server):
             await self._good("POST", path.rpartition("/")[0], value)
 
     async def node_events(self) -> AsyncGenerator[None]:
-        """An item for each sign that a node has changed, until the server ends the stream."""
-        path = f"/api/v1/nodes?watch=1&timeoutSeconds={WATCH_SECONDS}"
+        """An item for each sign that a node has changed, until the server ends the stream.
+
+        From what the server has in its cache: one that must be as new as etcd waits for that,
+        and newer servers give up where etcd is too old to tell them (`Fact.WATCH_LIST`).
+        """
+        path = f"/api/v1/nodes?watch=1&resourceVersion=0&timeoutSeconds={WATCH_SECONDS}"
         url = f"https://{self.address}:{self.port}{path}"
         with self._pool.session(self._owner, self._authority) as session:
             try:

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import shlex
 import subprocess
 import tarfile
 from functools import partial
@@ -95,6 +96,17 @@ def test_what_differs_between_releases() -> None:
         }
     )
     assert all(fact.value.source.startswith("https://") for fact in Fact)
+
+
+def test_lists_as_watches_are_off_where_an_old_etcd_would_have_them_refused() -> None:
+    off = {
+        version: "--feature-gates=WatchList=false" in control_plane.apiserver(of).argv
+        for version in ("v1.20.2", "v1.31.9", "v1.32.0", "v1.36.4", "v1.37.0")
+        for of in [dataclasses.replace(MASTER, version=version)]
+    }
+    assert off == snapshot(
+        {"v1.20.2": False, "v1.31.9": False, "v1.32.0": True, "v1.36.4": True, "v1.37.0": False}
+    )
 
 
 def test_the_etcd_of_a_master() -> None:
@@ -242,6 +254,49 @@ exec /opt/kubernetes/kubelet \\
     assert config["containerRuntimeEndpoint"] == "unix:///run/containerd/containerd.sock"
     assert config["failCgroupV1"] is False
     assert config["featureGates"] == {"KubeletInUserNamespace": True}
+    kept = node_agents.kubelet(newest, OF_WORKER).before
+    assert kept.endswith(node_agents.keeping("/run/moorage/pause", 30))
+
+
+def test_what_is_kept_is_made_again_as_long_as_the_program_runs(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    kept = node_agents.keeping(f"echo made >> {said}; false", 0.01)
+    program = f"until [ $(wc -l < {said}) -ge 3 ]; do sleep 0.01; done"
+    shell = f"set -e\n: > {said}\n{kept}exec sh -c {shlex.quote(program)}"
+    with subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.PIPE) as running:
+        assert running.wait(20) == 0
+        assert running.stdout is not None
+        assert running.stdout.read() == b"", "there is an end to it: the keeper had it too"
+
+
+@pytest.mark.parametrize(
+    ("version", "containerd", "serves"),
+    [
+        ("v1.20.2", "1.6.20~ds1", True),
+        ("v1.22.17", "v2.1.4", False),
+        ("v1.23.0", "v2.1.4", True),
+        ("v1.25.0", "1.5.9", True),
+        ("v1.26.0", "1.5.9", False),
+        ("v1.26.0", "1.6.20~ds1", True),
+        ("v1.37.0", "v1.10.2", True),
+    ],
+)
+def test_a_runtime_that_can_t_serve_the_release_is_told_of(
+    tmp_path: Path, version: str, containerd: str, serves: bool
+) -> None:
+    fake = tmp_path / "containerd"
+    fake.write_text(f"#!/bin/sh\necho containerd github.com/containerd/containerd {containerd} x\n")
+    fake.chmod(0o755)
+    unfit = script.unfit(dataclasses.replace(WORKER, version=version))
+    done = subprocess.run(
+        ["/bin/sh", "-euc", f"unfit=$1\n{script.RUNTIME_CHECK}echo goes on", "sh", unfit],
+        check=False,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == ((0, "goes on\n") if serves else (1, ""))
+    assert serves or f"containerd {containerd} can't serve this release" in done.stderr
 
 
 def test_a_master_s_taint_is_there_from_its_first_moment() -> None:
@@ -272,6 +327,7 @@ def test_pods_addresses_follow_from_the_node_s() -> None:
         ({"service_cluster_ip_range": "x"}, "must be an IPv4 network"),
         ({"service_cluster_ip_range": "8.8.0.0/16"}, "must be a private network"),
         ({"service_cluster_ip_range": "10.100.0.0/20"}, "10.100.0.0/20, .* 10.100.0.0/16, overlap"),
+        ({"service_cluster_ip_range": "10.0.0.0/11"}, "from /12 to /24"),
         ({"flannel_network_cidr": "10.99.0.0/24"}, "from /8 to /16"),
     ],
 )

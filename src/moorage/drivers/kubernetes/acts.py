@@ -135,6 +135,7 @@ class Acts:
     ) -> Completed:
         lists = [" ".join(each.name for each in some) for some in (laid.first, laid.later)]
         lists += [script.needs(place), script.PODS if place.runs_pods else script.NO_PODS]
+        lists.append(script.unfit(place))
         argv = ["/bin/sh", "-c", script.SCRIPT, "sh", purpose, etcd, *lists]
         return await self._member(name).host.run(argv, stdin=stdin, timeout=SCRIPT_SECONDS)
 

@@ -43,8 +43,8 @@ class Ranges:
 
 def ranges(labels: Mapping[str, str]) -> Ranges:
     """Raises Invalid (field `labels`) for what can't be, wherever the nodes are."""
-    services = _network(SERVICES, labels.get(SERVICES, DEFAULTS[SERVICES]), longest=24)
-    pods = _network(PODS, labels.get(PODS, DEFAULTS[PODS]), longest=16)
+    services = _network(SERVICES, labels.get(SERVICES, DEFAULTS[SERVICES]), 12, 24)
+    pods = _network(PODS, labels.get(PODS, DEFAULTS[PODS]), 8, 16)
     if services.overlaps(pods):
         raise _bad(f"{SERVICES}, {services}, and {PODS}, {pods}, overlap: choose others")
     return Ranges(services, pods)
@@ -61,13 +61,14 @@ def refuse_overlap(chosen: Ranges, nodes: Iterable[IPv4Network]) -> None:
                 )
 
 
-def _network(label: str, text: str, *, longest: int) -> IPv4Network:
+def _network(label: str, text: str, shortest: int, longest: int) -> IPv4Network:
+    """An API server does not start with more than 2**20 addresses for services."""
     try:
         network = IPv4Network(text)
     except ValueError:
         raise _bad(f"{label} must be an IPv4 network such as {DEFAULTS[label]}") from None
-    if not network.is_private or not 8 <= network.prefixlen <= longest:
-        raise _bad(f"{label} must be a private network from /8 to /{longest}")
+    if not network.is_private or not shortest <= network.prefixlen <= longest:
+        raise _bad(f"{label} must be a private network from /{shortest} to /{longest}")
     return network
 
 

@@ -155,6 +155,8 @@ def apiserver(place: Place) -> Service:
     )
     if not place.runs_pods:
         argv += ("--enable-aggregator-routing=true",)  # to endpoints: no kube-proxy is here
+    if Fact.WATCH_LIST.holds(place.version):
+        argv += ("--feature-gates=WatchList=false",)
     reads: tuple[str, ...] = (secret("encryption.json"), secret("audit.json"))
     if place.sign_in:
         argv += (

@@ -31,6 +31,8 @@ CNI = "/usr/lib/cni"
 """Where Debian's containernetworking-plugins are."""
 LEASE_SECONDS = 12
 """A quarter of it, by the kubelet's own rule, lies between a node's signs of life."""
+KEEP_SECONDS = 30
+"""How often the pause image is looked after, where the kubelet may collect it as garbage."""
 SYSTEM_MIB = 128
 """What of a node's memory is kept for what is no pod."""
 
@@ -114,7 +116,8 @@ def network(place: Place) -> dict[str, Any]:
 
 
 def kubelet(place: Place, marks: Marks) -> Service:
-    """Before each start: how much of the machine is not this node's, and the pause image."""
+    """Before each start: how much of the machine is not this node's, and the pause image; kept
+    as long as the kubelet runs where that doesn't know what it is for."""
     config = secret("kubelet.json")
     argv = [
         binary(KUBELET),
@@ -141,7 +144,15 @@ sed -e "s/@memory@/$((memory > 0 ? memory : 0))/" -e "s/@cpus@/$((cpus > 0 ? cpu
   {config} > {config}.now
 {RUN}/pause
 """
+    if not Fact.PAUSE_FLAG.holds(place.version):
+        before += keeping(f"{RUN}/pause", KEEP_SECONDS)
     return Service(KUBELET, tuple(argv), before, (config,))
+
+
+def keeping(command: str, seconds: float) -> str:
+    """Shell that runs the command again and again, beside the program that the shell becomes,
+    and ends soon after that."""
+    return f"me=$$; (while sleep {seconds} && kill -0 $me; do {command} || :; done) 2>/dev/null &\n"
 
 
 def kubelet_config(place: Place, marks: Marks) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from moorage.drivers.kubernetes.place import (
     Place,
     secret,
 )
+from moorage.drivers.kubernetes.versions import Fact
 
 START, RESTART, JOIN = "start", "restart", "join"
 """What the script is for, its first argument.
@@ -38,7 +39,7 @@ START: what can run before the API answers, runs; of the rest, what runs already
 up to date. RESTART: the same, and all that ran is ended first. JOIN: the rest runs too.
 """
 PODS, NO_PODS = "pods", "no-pods"
-"""Whether pods run in the node, its last argument: the kernel and the network are made so."""
+"""Whether pods run in the node, an argument: the kernel and the network are made so."""
 WAIT, DATA, FOUND, FRESH, ALONE = "wait", "data", "found", "fresh", "alone"
 """Whether a master's etcd and API server run, its second argument: not yet; if it has data;
 with or without; as a member that was just added, whatever it had before; with data, as the only
@@ -49,6 +50,18 @@ OF_ALL = "runsvdir sv svlogd ip"
 OF_PODS = "containerd ctr runc conntrack iptables-restore haproxy"
 """... one that runs pods: it may have to find several masters."""
 OF_MASTERS = "etcd pdns_recursor rec_control curl bash busybox"
+
+RUNTIME_CHECK = """[ -z "$unfit" ] || {
+  told=$(containerd --version | cut -d' ' -f3)
+  case ${told#v} in
+    $unfit)
+      echo "containerd $told can't serve this release of Kubernetes: before 1.23 it takes one" \\
+        "before 2.0 (CRI v1alpha2), and from 1.26 on one from 1.6 on (CRI v1)" >&2
+      exit 1
+      ;;
+  esac
+}
+"""
 
 ROUTES, NAT = secret("routes"), secret("nat")
 PAUSE_SCRIPT = f"{RUN}/pause"
@@ -67,7 +80,7 @@ SCRIPT = f"""set -eu
 umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 cd /
-purpose=$1 etcd=$2 first=$3 later=$4 pods=$6
+purpose=$1 etcd=$2 first=$3 later=$4 pods=$6 unfit=$7
 for program in $5; do
   command -v $program >/dev/null || {{ echo "$program is not installed" >&2; exit 1; }}
 done
@@ -75,6 +88,7 @@ done
   echo "containernetworking-plugins is not installed" >&2
   exit 1
 }}
+{RUNTIME_CHECK}
 ours() {{  # processes of that name in this node, and not those that run in containers
   for process in /proc/[0-9]*; do
     {{ read -r name < "$process/comm"; }} 2>/dev/null || continue
@@ -232,6 +246,15 @@ def needs(place: Place) -> str:
     """The programs that must be there already, for the script to say which one is not."""
     of_master = OF_MASTERS if place.is_master else ""
     return " ".join(filter(None, (OF_ALL, OF_PODS if place.runs_pods else "", of_master)))
+
+
+def unfit(place: Place) -> str:
+    """A pattern of the versions of containerd that can't serve the node's release."""
+    if not place.runs_pods:
+        return ""
+    if not Fact.CRI_V1.holds(place.version):
+        return "[2-9].*"
+    return "1.[0-5].*" if Fact.CRI_V1_ONLY.holds(place.version) else ""
 
 
 def routes(place: Place) -> str:

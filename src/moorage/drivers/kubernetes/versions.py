@@ -40,9 +40,10 @@ class Fact(enum.Enum):
     """The kubelet is told of its runtime by a flag; later by its configuration."""
     TAINTS_FLAG = Span(None, 23, _CHANGES.format(23))
     """A new node's taints are a flag; later `registerWithTaints` of the configuration."""
-    PAUSE_FLAG = Span(None, 27, "https://github.com/kubernetes/kubernetes/issues/106893")
-    """The kubelet must be told of the pause image, or collects it as garbage. Later the
-    runtime tells it which images are pinned."""
+    PAUSE_FLAG = Span(None, 29, "https://github.com/kubernetes/kubernetes/pull/118544")
+    """The kubelet must be told of the pause image, or collects it as garbage. Later it asks the
+    runtime which images are pinned: containerd tells from 1.6.22 and 1.7.2 on
+    (https://github.com/kubernetes/kubernetes/pull/123144), and Debian 12 has 1.6.20."""
     IN_USER_NAMESPACE = Span(22, None, "https://github.com/kubernetes/enhancements/issues/2033")
     """The gate KubeletInUserNamespace: what the kernel refuses there is no end."""
     FAIL_CGROUP_V1 = Span(31, None, "https://github.com/kubernetes/kubernetes/pull/126031")
@@ -51,6 +52,7 @@ class Fact(enum.Enum):
     CRI_V1 = Span(23, None, _CHANGES.format(23))
     """The kubelet speaks CRI v1; before v1alpha2 alone, which containerd 2 has no more."""
     CRI_V1_ONLY = Span(26, None, _CHANGES.format(26))
+    """And nothing else any more; containerd speaks it from 1.6 on."""
     MASTER_LABEL = Span(None, 24, "https://github.com/kubernetes/enhancements/issues/2067")
     """Masters are labelled and tainted `node-role.kubernetes.io/master`."""
     CONTROL_PLANE_LABEL = Span(20, None, "https://github.com/kubernetes/enhancements/issues/2067")
@@ -59,6 +61,14 @@ class Fact(enum.Enum):
     """That is their taint as well."""
     EVICTION_V1 = Span(22, None, _CHANGES.format(22))
     """Pods are evicted by `policy/v1`; before, by `policy/v1beta1`, which ended with 1.25."""
+    WATCH_LIST = Span(
+        32,
+        37,
+        "https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/WatchList/",
+    )
+    """The API server may offer lists as watches, and most of these releases do. With an etcd that
+    can't tell how far it is (before 3.4.31 and 3.5.13; Debian 12 has 3.4.23) it then refuses
+    clients that ask. Whether 1.37 takes the gate's `false` still is not known."""
     IDENTITY_FLAG = Span(20, None, _CHANGES.format(20))
     """The issuer of service account tokens must be named, and signs with a key given to it."""
 
