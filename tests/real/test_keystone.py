@@ -366,7 +366,8 @@ async def test_it_is_kept_running(keystone: EmbeddedKeystone) -> None:
     first = keystone.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    await asyncio.wait_for(told.wait(), 5)
+    async with asyncio.timeout(5):
+        await told.wait()
     async with KeystoneClient(keystone.service()) as client, asyncio.timeout(30):
         while True:
             try:

@@ -84,7 +84,8 @@ class Tenant:
 
     async def run(self, address: str, *words: str) -> str:
         process = await self.docker(address, *words)
-        out, err = await asyncio.wait_for(process.communicate(), 20.0)
+        async with asyncio.timeout(20.0):
+            out, err = await process.communicate()
         if process.returncode:
             raise ConnectionError(f"docker {' '.join(words)}: {err.decode().strip()}")
         return out.decode().strip()
@@ -211,12 +212,14 @@ async def test_nobody_is_turned_away_while_the_ca_is_exchanged(site: Site, tmp_p
         assert spoken.stdout
         assert events.stdout
         spoken.stdin.write(f"{word}\n".encode())
-        said = await asyncio.wait_for(spoken.stdout.readline(), 5.0)
+        async with asyncio.timeout(5.0):
+            said = await spoken.stdout.readline()
         assert said == f"got {word}\n".encode()
         await shell(site, "worker-0", f"docker rename kept {word}; docker rename {word} kept")
         told = b""
         while told != b"rename\n":
-            told = await asyncio.wait_for(events.stdout.readline(), 5.0)
+            async with asyncio.timeout(5.0):
+                told = await events.stdout.readline()
 
     load = Load(addresses)
     try:
@@ -260,7 +263,8 @@ async def test_nobody_is_turned_away_while_the_ca_is_exchanged(site: Site, tmp_p
             await old.run(master, "ps")
         assert "kept" in await new.run(master, "ps")
         spoken.stdin.close()
-        assert await asyncio.wait_for(spoken.wait(), 5.0) == 0
+        async with asyncio.timeout(5.0):
+            assert await spoken.wait() == 0
     finally:
         await load.end()
         for process in (events, spoken):

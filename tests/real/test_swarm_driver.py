@@ -224,7 +224,8 @@ async def ask(address: str, context: ssl.SSLContext) -> bytes:
     reader, writer = await asyncio.open_connection(address, 2376, ssl=context)
     try:
         writer.write(b"GET /_ping HTTP/1.0\r\n\r\n")
-        return await asyncio.wait_for(reader.read(), 5.0)
+        async with asyncio.timeout(5.0):
+            return await reader.read()
     finally:
         writer.close()
 

@@ -77,7 +77,8 @@ class Server:
         reader, writer = await asyncio.open_connection(*listener.address)
         writer.write(b"GET %s HTTP/1.1\r\nconnection: close\r\n\r\n" % path.encode())
         try:
-            return await asyncio.wait_for(reader.read(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await reader.read()
         finally:
             writer.close()
 
@@ -86,7 +87,8 @@ class Server:
         return int(head.split()[1]), json.loads(body)
 
     async def ended(self) -> None:
-        await asyncio.wait_for(asyncio.shield(self.serving), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.shield(self.serving)
 
 
 @contextlib.asynccontextmanager
@@ -118,9 +120,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 async def test_asked_to_end_it_says_so_and_finishes_what_is_under_way(store: Store) -> None:
     async with served(store) as server:
         await server.house.add(workers=2)
-        await asyncio.wait_for(server.provider.begun.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await server.provider.begun.wait()
         asking = asyncio.create_task(server.ask(server.api, "/"))
-        await asyncio.wait_for(server.app.begun.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await server.app.begun.wait()
         assert (await server.ready())[0] == 200
         server.ending.ask()
         await asyncio.sleep(0)
@@ -151,9 +155,11 @@ async def test_while_turns_end_and_for_some_time_requests_are_still_answered(sto
 async def test_asked_twice_it_hurries_and_gives_leases_back_all_the_same(store: Store) -> None:
     async with served(store) as server:
         await server.house.add()
-        await asyncio.wait_for(server.provider.begun.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await server.provider.begun.wait()
         asking = asyncio.create_task(server.ask(server.api, "/"))
-        await asyncio.wait_for(server.app.begun.wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await server.app.begun.wait()
         began = asyncio.get_running_loop().time()
         server.ending.ask()
         server.ending.ask()

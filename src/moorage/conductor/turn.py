@@ -35,7 +35,7 @@ from moorage.model.event import Event, EventKind
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode
 from moorage.model.orphan import Abandoned
 from moorage.model.plan import Step, as_text
-from moorage.model.ports import HasRoom, Member, Observed, Traces
+from moorage.model.ports import HasRoom, Member, Observed, Publishes, Traces
 from moorage.planning import healing, rolling
 from moorage.planning.abandoning import abandoned, gives_up
 from moorage.planning.groups import gone_back, settled_groups
@@ -314,6 +314,8 @@ class Turn:
             case plan.DELETE_NODE:
                 self.members.pop(step.node, None)
                 await provider.delete(NodeRef(self.cluster.uuid, step.node))
+            case plan.PUBLISH if isinstance(provider, Publishes):
+                await provider.publish(NodeRef(self.cluster.uuid, step.node))
             case _:
                 driver = self.world.driver(self.cluster)
                 await driver.perform(step, self.spec, self.members)

@@ -83,7 +83,8 @@ class ObservedNode:
     """A node as its provider sees it now.
 
     `address` is its IPv4 address within the cluster, reachable from the conductor.
-    `endpoint` is the `host:port` under which clients outside reach `NodeSpec.expose`.
+    `endpoint` is the `host:port` under which clients outside reach `NodeSpec.expose`; several nodes
+    of a cluster may have the same one, which leads to the one of them that is `published`.
     `reason` says why the state is not RUNNING, or what is wrong with a node that runs;
     `mendable`: `ensure` puts that right, without an end to what runs there.
     """
@@ -97,6 +98,7 @@ class ObservedNode:
     revision: str = ""
     """As in the NodeSpec that it was made by; empty where that is not known."""
     mendable: bool = False
+    published: bool = False
 
     @property
     def name(self) -> str:

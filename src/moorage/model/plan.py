@@ -9,6 +9,8 @@ ENSURE_NODE = "ensure-node"
 """The verb of a step that the provider performs: `NodeProvider.ensure`."""
 DELETE_NODE = "delete-node"
 """The verb of a step that the provider performs: `NodeProvider.delete`."""
+PUBLISH = "publish"
+"""The verb of a step that the provider performs: `Publishes.publish`."""
 
 RESTART = "restart"
 """In the detail of a driver's step: it ends what runs on the node, and starts it again. Healing

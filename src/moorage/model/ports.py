@@ -264,6 +264,13 @@ class NodeNetwork(Protocol):
         """
         ...
 
+    async def led_to(self, slot: int) -> str:
+        """The address that the cluster's port leads to; empty where that is none, or not known.
+
+        It may be a second old, but for what this process has published.
+        """
+        ...
+
     async def dismiss(self, slot: int, address: str) -> None:
         """Who has the address from now on is none of the `masters` that `publish` named."""
         ...
@@ -288,6 +295,15 @@ class HasRoom(Protocol):
 
     async def room_for(self, specs: Iterable[NodeSpec]) -> None:
         """Raises NoRoom with what is lacking, what was asked and what is left."""
+        ...
+
+
+@runtime_checkable
+class Publishes(Protocol):
+    """A provider whose nodes have one endpoint for all of their cluster."""
+
+    async def publish(self, ref: NodeRef) -> None:
+        """Lead the endpoint to this node. RetryLater where there is no such node to lead to."""
         ...
 
 

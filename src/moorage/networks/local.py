@@ -146,14 +146,14 @@ class LocalNetwork:
         await to_its_end(links.detach, self._segment(slot), index)
 
     async def trouble(self, slot: int, port: int | None, masters: Sequence[str] = ()) -> str:
-        segment = self._segment(slot)
-        async with self._table:
-            if self._looked is None or monotonic() - self._looked.at >= LOOK_SECONDS:
-                self._looked = await self._look()
-            look = self._looked
+        segment, look = self._segment(slot), await self._looked_lately()
         return look.trouble or rules.trouble(
             look.uplinks, segment, port, look.seen, masters=masters, door=self._door
         )
+
+    async def led_to(self, slot: int) -> str:
+        look = await self._looked_lately()
+        return look.seen.published.get(self._segment(slot).port, ("", 0))[0]
 
     async def publish(
         self, slot: int, address: str, port: int, masters: Sequence[str] = ()
@@ -210,6 +210,12 @@ class LocalNetwork:
             for name, mark in marked.items()
             if mark.split()[:2] == mine and (bridge := _BRIDGE.fullmatch(name))
         ]
+
+    async def _looked_lately(self) -> _Look:
+        async with self._table:
+            if self._looked is None or monotonic() - self._looked.at >= LOOK_SECONDS:
+                self._looked = await self._look()
+            return self._looked
 
     async def _look(self) -> _Look:
         try:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from moorage.model.cluster import Cluster
 from moorage.model.healing import Healing, Strikes
 from moorage.model.node import NodeState
-from moorage.model.plan import DELETE_NODE, ENSURE_NODE, RESTART, Step
+from moorage.model.plan import DELETE_NODE, ENSURE_NODE, PUBLISH, RESTART, Step
 from moorage.model.ports import Observed
 from moorage.model.status import ClusterStatus
 from moorage.planning.outcomes import Outcome, counted
@@ -218,6 +218,8 @@ def _without(steps: list[Step], held: set[str]) -> list[Step]:
 def _mends(seen: Observed, step: Step) -> bool:
     """Whether the step only puts something right around a node that goes on running."""
     node = seen.nodes.get(step.node)
+    if step.verb == PUBLISH:
+        return not step.after
     return (
         step.verb == ENSURE_NODE
         and not step.after

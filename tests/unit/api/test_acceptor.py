@@ -29,7 +29,8 @@ async def listening() -> AsyncIterator[Listener]:
     bounds = Bounds(receive_seconds=0.5)
     made = Listener(Echo(), "127.0.0.1", 0, bounds, drain_seconds=0.2, tls=tls)
     running = asyncio.create_task(made.run())
-    await asyncio.wait_for(made.opened.wait(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        await made.opened.wait()
     yield made
     made.close()
     async with asyncio.timeout(PATIENCE):

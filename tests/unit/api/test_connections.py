@@ -76,7 +76,8 @@ async def opened(echo: Echo) -> AsyncIterator[Opened]:
         async def open_one(bounds: Bounds) -> Listener:
             listener = Listener(echo, "127.0.0.1", 0, bounds, drain_seconds=0.2)
             running = asyncio.create_task(listener.run())
-            await asyncio.wait_for(listener.opened.wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await listener.opened.wait()
 
             async def end() -> None:
                 listener.close()

@@ -91,14 +91,16 @@ async def test_a_flood_is_cut_off(flood: Flood, engine: Engine, begin: bytes, mo
     flood.begin, flood.more = begin, more
     with pytest.raises(EngineSilent):
         await engine.init_swarm(pool="10.0.0.0/8", heartbeat=1.0)  # which waits longest
-    await asyncio.wait_for(flood.ended.wait(), 5)
+    async with asyncio.timeout(5):
+        await flood.ended.wait()
     assert flood.sent < 2 * ANSWER_BYTES + BUFFERS
 
 
 async def test_a_flood_that_nobody_asked_for(flood: Flood, engine: Engine) -> None:
     flood.more, flood.unasked = PING * 1000, True
     await engine.ping()
-    await asyncio.wait_for(flood.ended.wait(), 5)
+    async with asyncio.timeout(5):
+        await flood.ended.wait()
     assert flood.sent < 2 * ANSWER_BYTES + BUFFERS
 
 

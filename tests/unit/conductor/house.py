@@ -96,7 +96,8 @@ class Chronicle:
             async with self.news:
                 await self.news.wait_for(right)
 
-        await asyncio.wait_for(wait(), PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            await wait()
 
     async def _tell(self) -> None:
         async with self.news:
@@ -136,7 +137,8 @@ class House:
             yield conductor
         finally:
             conductor.stop()
-            await asyncio.wait_for(task, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await task
 
     async def add(self, name: str = "c", **fields: Any) -> Cluster:
         template = await self.store.templates.add(
@@ -192,7 +194,8 @@ class House:
                 return cluster
 
         try:
-            return await asyncio.wait_for(wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await wait()
         except TimeoutError:
             raise AssertionError(f"never right: {self.chronicle.history(uuid)}") from None
 
@@ -207,7 +210,8 @@ class House:
                         await self.chronicle.news.wait()
 
         try:
-            await asyncio.wait_for(wait(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await wait()
         except TimeoutError:
             raise AssertionError(f"never gone: {self.chronicle.history(uuid)}") from None
 

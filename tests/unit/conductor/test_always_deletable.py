@@ -244,7 +244,8 @@ async def test_a_conductor_that_stops_gives_nothing_up(store: Store) -> None:
     for _ in range(3):
         reached.clear()
         async with house.conducted():
-            await asyncio.wait_for(reached.wait(), 10)
+            async with asyncio.timeout(10):
+                await reached.wait()
     assert await store.abandoned.list() == []
     left = await house.get(cluster.uuid)
     assert left.forced_by == "root"

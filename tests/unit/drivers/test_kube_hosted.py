@@ -211,7 +211,8 @@ def test_a_master_that_was_started_with_something_else_is_started_again(note: st
         plan(hosted(), seen)
         == """\
 start-node master-0 etcd=data
-join master-0 after [start-node master-0]
+await-api master-0 after [start-node master-0]
+join master-0 after [await-api master-0, start-node master-0]
 note-start master-0 after [join master-0]\
 """
     )

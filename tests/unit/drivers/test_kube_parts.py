@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import io
 import json
-import shlex
 import subprocess
 import tarfile
 from functools import partial
@@ -70,28 +69,23 @@ def test_what_differs_between_releases() -> None:
                 "TAINTS_FLAG",
                 "PAUSE_FLAG",
                 "MASTER_LABEL",
-                "CONTROL_PLANE_LABEL",
-                "IDENTITY_FLAG",
             ],
             "v1.24.0": [
                 "RUNTIME_ENDPOINT_FLAG",
                 "PAUSE_FLAG",
                 "IN_USER_NAMESPACE",
                 "CRI_V1",
-                "CONTROL_PLANE_LABEL",
                 "CONTROL_PLANE_TAINT",
                 "EVICTION_V1",
-                "IDENTITY_FLAG",
             ],
             "v1.37.0": [
                 "IN_USER_NAMESPACE",
                 "FAIL_CGROUP_V1",
                 "CRI_V1",
                 "CRI_V1_ONLY",
-                "CONTROL_PLANE_LABEL",
                 "CONTROL_PLANE_TAINT",
                 "EVICTION_V1",
-                "IDENTITY_FLAG",
+                "WATCH_LIST",
             ],
         }
     )
@@ -105,7 +99,7 @@ def test_lists_as_watches_are_off_where_an_old_etcd_would_have_them_refused() ->
         for of in [dataclasses.replace(MASTER, version=version)]
     }
     assert off == snapshot(
-        {"v1.20.2": False, "v1.31.9": False, "v1.32.0": True, "v1.36.4": True, "v1.37.0": False}
+        {"v1.20.2": False, "v1.31.9": False, "v1.32.0": True, "v1.36.4": True, "v1.37.0": True}
     )
 
 
@@ -254,19 +248,17 @@ exec /opt/kubernetes/kubelet \\
     assert config["containerRuntimeEndpoint"] == "unix:///run/containerd/containerd.sock"
     assert config["failCgroupV1"] is False
     assert config["featureGates"] == {"KubeletInUserNamespace": True}
-    kept = node_agents.kubelet(newest, OF_WORKER).before
-    assert kept.endswith(node_agents.keeping("/run/moorage/pause", 30))
-
-
-def test_what_is_kept_is_made_again_as_long_as_the_program_runs(tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    kept = node_agents.keeping(f"echo made >> {said}; false", 0.01)
-    program = f"until [ $(wc -l < {said}) -ge 3 ]; do sleep 0.01; done"
-    shell = f"set -e\n: > {said}\n{kept}exec sh -c {shlex.quote(program)}"
-    with subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.PIPE) as running:
-        assert running.wait(20) == 0
-        assert running.stdout is not None
-        assert running.stdout.read() == b"", "there is an end to it: the keeper had it too"
+    assert [each.name for each in laying.services(newest, OF_WORKER)[0]] == [
+        "containerd",
+        "pause-image",
+    ]
+    assert (
+        node_agents.pause_keeper()
+        .run({}, "")
+        .endswith(
+            "exec /bin/sh \\\n  -c \\\n  'while :; do /run/moorage/pause || :; sleep 30; done'\n"
+        )
+    )
 
 
 @pytest.mark.parametrize(

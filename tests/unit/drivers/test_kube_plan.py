@@ -318,10 +318,11 @@ await-node master-2 after [label-node master-2]\
     assert plan(cluster(1, 0), grown) == snapshot("""\
 apply-objects
 start-node master-0 etcd=data
-join master-0 after [start-node master-0]
+await-api master-0 after [start-node master-0]
+join master-0 after [await-api master-0, start-node master-0]
 label-node master-0 after [join master-0]
 drain master-1
-etcd-remove 101 host=master-1 after [drain master-1]
+etcd-remove 101 host=master-1 after [await-api master-0, drain master-1]
 delete-node master-1 after [etcd-remove 101]
 remove-node web-master-1 after [delete-node master-1]
 drain master-2
@@ -496,3 +497,65 @@ def test_nodes_that_are_no_more_are_removed() -> None:
     seen = without(whole(1, 2), "worker-1")
     assert plan(cluster(1, 1), seen) == snapshot("remove-node web-worker-1")
     assert plan(cluster(1, 1), forgotten(seen, "worker-1")) == ""
+
+
+def published(seen: KubeObserved, name: str) -> KubeObserved:
+    """The cluster's address leads to that node."""
+    nodes = {n: dataclasses.replace(each, published=n == name) for n, each in seen.nodes.items()}
+    return dataclasses.replace(seen, nodes=nodes)
+
+
+def test_the_address_leads_to_an_api_server_that_is_ready() -> None:
+    spec, seen = cluster(3, 1), published(whole(3, 1), "master-0")
+    assert plan(spec, seen) == ""
+    gone = plan(spec, published(stopped(seen, "master-0"), "master-0")).splitlines()
+    assert gone[0] == "publish master-1"
+    assert "start-node master-0" in gone[2]
+    assert "publish master-1" in gone[2]
+    hung = plan(spec, silent(seen, "master-0")).splitlines()
+    assert hung[0] == "publish master-1"
+
+
+def test_a_master_is_renewed_when_the_address_leads_elsewhere() -> None:
+    spec = dataclasses.replace(cluster(3, 1), renewing=frozenset({"master-0"}))
+    told = plan(spec, published(whole(3, 1), "master-0")).splitlines()
+    assert told[0] == "publish master-1"
+    assert next(line for line in told if line.startswith("ensure-node")) == (
+        "ensure-node master-0 after [publish master-1]"
+    )
+    elsewhere = plan(spec, published(whole(3, 1), "master-2"))
+    assert "publish" not in elsewhere
+
+
+def test_masters_that_are_laid_otherwise_start_again_one_after_the_other() -> None:
+    """And the address leads past the one that does."""
+    spec = cluster(3, 1)
+    seen = published(whole(3, 1), "master-0")
+    others = [
+        each.model_copy(
+            update={
+                "metadata": each.metadata.model_copy(
+                    update={"annotations": {**each.metadata.annotations, LAID: "0123"}}
+                )
+            }
+        )
+        for each in seen.objects or ()
+        if "master" in each.name
+    ]
+    told = plan(spec, with_objects(seen, *others))
+    kept = [
+        line for line in told.splitlines() if line.startswith(("publish", "start", "await-api"))
+    ]
+    assert kept == snapshot(
+        [
+            "publish master-2",
+            "publish master-0 after [await-api master-0, join master-0, label-node master-0, "
+            "start-node master-0]",
+            "start-node master-0 etcd=data after [publish master-2]",
+            "await-api master-0 after [start-node master-0]",
+            "start-node master-1 etcd=data after [await-api master-0]",
+            "await-api master-1 after [start-node master-1]",
+            "start-node master-2 etcd=data after [await-api master-1, publish master-0]",
+            "await-api master-2 after [start-node master-2]",
+        ]
+    )

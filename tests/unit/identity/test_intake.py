@@ -46,7 +46,8 @@ async def listener(slow: Slow) -> AsyncIterator[Listener]:
     app = Intake(WSGIMiddleware(slow, workers=1))  # type: ignore[arg-type]
     made = Listener(app, "127.0.0.1", 0, Bounds(receive_seconds=2.0), drain_seconds=0.2)
     running = asyncio.create_task(made.run())
-    await asyncio.wait_for(made.opened.wait(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        await made.opened.wait()
     yield made
     slow.go_on.set()
     made.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from moorage.model.errors import RetryLater
 from moorage.model.node import Flavor, NodeRef, NodeSpec, NodeState, Role
 from moorage.providers.local import disk
 from moorage.providers.local.place import Marks, Place, Places
@@ -34,6 +35,7 @@ class Forgetful:
     guarded: bool = True
     published: bool = True
     linked: bool = True
+    led: str = "10.128.0.2"
     masters: tuple[str, ...] = ("10.128.0.2",)
     done: list[str] = field(default_factory=list)
 
@@ -74,7 +76,10 @@ class Forgetful:
         assert self.guarded
         self.done.append("publish")
         self.masters = tuple(masters)
-        self.published = True
+        self.led, self.published = address, True
+
+    async def led_to(self, slot: int) -> str:
+        return self.led if self.published else ""
 
     async def detach(self, *_: Any) -> None:
         self.done.append("detach")
@@ -225,6 +230,32 @@ async def test_no_master_is_published_that_is_deleted_meanwhile(
     await asyncio.gather(publishing, deleting)
     assert network.done[-4:] == ["detach", "publish", "dismiss", "publish"]
     assert network.masters == ("10.128.0.2",)
+
+
+async def test_the_port_stays_where_it_leads_as_long_as_that_node_runs(
+    provider: LocalProvider, network: Forgetful, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else comes, or is looked after."""
+    second = another(tmp_path, replace(SPEC, name="master-1"))
+    await provider.publish(second.ref)
+    assert network.led == "10.128.0.3"
+    await provider.ensure(SPEC)
+    assert network.led == "10.128.0.3"
+    told = {node.name: node.published for node in await provider.observe(SPEC.owner)}
+    assert told == {"master-0": False, "master-1": True}
+
+    def init(_: object, container: str) -> Init | None:
+        up = Init(os.getpid(), 0, created_only=False, group=tmp_path)
+        return None if container == second.container else up
+
+    monkeypatch.setattr(Runc, "init", init)
+    await provider.ensure(SPEC)
+    assert network.led == "10.128.0.2", "the other one runs no more"
+
+
+async def test_the_port_can_t_lead_to_a_node_that_is_not_there(provider: LocalProvider) -> None:
+    with pytest.raises(RetryLater, match="node master-9 is not there"):
+        await provider.publish(NodeRef(SPEC.owner, "master-9"))
 
 
 async def test_a_node_whose_link_is_gone_too_has_both_mended_at_once(

@@ -42,7 +42,8 @@ class Node:
         """And what was found is compared."""
         for _ in range(2):
             self.looked.clear()
-            await asyncio.wait_for(self.looked.wait(), 5)
+            async with asyncio.timeout(5):
+                await self.looked.wait()
 
 
 async def test_a_process_that_ends_and_nothing_else_is_told(
@@ -55,7 +56,8 @@ async def test_a_process_that_ends_and_nothing_else_is_told(
         await node.is_looked_at()
         assert not told.done(), "told for nothing"
         child.kill()
-        assert await asyncio.wait_for(told, 5) == "web"
+        async with asyncio.timeout(5):
+            assert await told == "web"
 
 
 @pytest.mark.parametrize("kind", ["guards", "disk"])
@@ -67,7 +69,8 @@ async def test_trouble_that_comes_and_goes_is_told_once_each(
     async with aclosing(watch.changes()) as changes:
         for said in ("12 MiB are left", ""):
             setattr(node, kind, said)
-            assert await asyncio.wait_for(anext(changes), 5) == "web"
+            async with asyncio.timeout(5):
+                assert await anext(changes) == "web"
         told = asyncio.ensure_future(anext(changes))
         await node.is_looked_at()
         assert not told.done(), "told again"
@@ -85,7 +88,8 @@ async def test_what_a_turn_saw_is_told_when_it_is_over_and_not_before(
         told = asyncio.ensure_future(anext(changes))
         await node.is_looked_at()
         watch.seen(init, ("", "its disk is full"))
-        assert await asyncio.wait_for(told, 5) == "web"
+        async with asyncio.timeout(5):
+            assert await told == "web"
 
         node.guards, node.disk = "lost", "full by now"
         watch.seen(init, (node.guards, node.disk))
@@ -108,4 +112,5 @@ async def test_a_node_that_cannot_be_looked_at_keeps_none_from_being_told(
     watch.over("web", init, node.look)
     async with aclosing(watch.changes()) as changes:
         node.disk = "full"
-        assert await asyncio.wait_for(anext(changes), 5) == "web"
+        async with asyncio.timeout(5):
+            assert await anext(changes) == "web"

@@ -136,7 +136,8 @@ async def test_a_row_that_is_held_is_stepped_over(
 
     holding = asyncio.create_task(database.write(hold, isolation=Isolation.READ_COMMITTED))
     await locked.wait()
-    claim = await asyncio.wait_for(store.claims.take("w", 30), 2)
+    async with asyncio.timeout(2):
+        claim = await store.claims.take("w", 30)
     assert claim is not None
     assert claim.cluster == free
     go.set()
@@ -286,7 +287,8 @@ async def test_what_a_cancelled_request_wrote_is_whole_and_told(
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    await asyncio.wait_for(committed.wait(), 5)
+    async with asyncio.timeout(5):
+        await committed.wait()
     assert told == ["done"]
     quota = await store.quotas.get("ours", Resource.NODE)
     assert quota is not None

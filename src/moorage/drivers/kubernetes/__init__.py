@@ -2,7 +2,8 @@
 
 A master runs etcd, API server, controller-manager and scheduler; every node, masters too
 unless they are hosted, runs containerd, kubelet and kube-proxy. All of them are supervised
-by runit within the node, and nothing of Moorage's own runs there. The conductor reaches API
+by runit within the node; of Moorage's own nothing runs there but the scripts that feed the
+resolver (zones.py) and keep the pause image. The conductor reaches API
 servers, kubelets and etcd over TLS, and enters a node only to lay files and to start what
 they are for.
 

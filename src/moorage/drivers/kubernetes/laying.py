@@ -23,6 +23,7 @@ from moorage.drivers.kubernetes.place import (
     secret,
 )
 from moorage.drivers.kubernetes.service import Service, log_run
+from moorage.drivers.kubernetes.versions import Fact
 from moorage.model.ports import Authority, KeyPair
 from moorage.model.sign_in import credential_of
 
@@ -53,6 +54,8 @@ def services(place: Place, marks: Marks) -> tuple[tuple[Service, ...], tuple[Ser
     later: list[Service] = []
     if place.runs_pods:
         first.append(node_agents.containerd())
+        if not Fact.PAUSE_FLAG.holds(place.version):
+            first.append(node_agents.pause_keeper())
         later += [node_agents.kubelet(place, marks), node_agents.proxy(place)]
     if place.has_front:
         first.append(node_agents.front())

@@ -26,13 +26,13 @@ from moorage.drivers.kubernetes.service import Service
 from moorage.drivers.kubernetes.versions import Fact
 
 RUNTIME, KUBELET, PROXY, FRONT = "containerd", "kubelet", "kube-proxy", "front"
+KEEPER = "pause-image"
 NETWORK = "/etc/cni/net.d/10-moorage.conflist"
 CNI = "/usr/lib/cni"
 """Where Debian's containernetworking-plugins are."""
 LEASE_SECONDS = 12
 """A quarter of it, by the kubelet's own rule, lies between a node's signs of life."""
 KEEP_SECONDS = 30
-"""How often the pause image is looked after, where the kubelet may collect it as garbage."""
 SYSTEM_MIB = 128
 """What of a node's memory is kept for what is no pod."""
 
@@ -89,6 +89,12 @@ config_path = "/etc/containerd/certs.d"
 """
 
 
+def pause_keeper() -> Service:
+    """Makes the pause image anew where the kubelet has collected it (`Fact.PAUSE_FLAG`)."""
+    loop = f"while :; do {RUN}/pause || :; sleep {KEEP_SECONDS}; done"
+    return Service(KEEPER, ("/bin/sh", "-c", loop))
+
+
 def network(place: Place) -> dict[str, Any]:
     """One address a pod, on a bridge of the node's own; what is given away is kept in memory.
 
@@ -116,8 +122,7 @@ def network(place: Place) -> dict[str, Any]:
 
 
 def kubelet(place: Place, marks: Marks) -> Service:
-    """Before each start: how much of the machine is not this node's, and the pause image; kept
-    as long as the kubelet runs where that doesn't know what it is for."""
+    """Before each start: how much of the machine is not this node's, and the pause image."""
     config = secret("kubelet.json")
     argv = [
         binary(KUBELET),
@@ -144,15 +149,7 @@ sed -e "s/@memory@/$((memory > 0 ? memory : 0))/" -e "s/@cpus@/$((cpus > 0 ? cpu
   {config} > {config}.now
 {RUN}/pause
 """
-    if not Fact.PAUSE_FLAG.holds(place.version):
-        before += keeping(f"{RUN}/pause", KEEP_SECONDS)
     return Service(KUBELET, tuple(argv), before, (config,))
-
-
-def keeping(command: str, seconds: float) -> str:
-    """Shell that runs the command again and again, beside the program that the shell becomes,
-    and ends soon after that."""
-    return f"me=$$; (while sleep {seconds} && kill -0 $me; do {command} || :; done) 2>/dev/null &\n"
 
 
 def kubelet_config(place: Place, marks: Marks) -> dict[str, Any]:

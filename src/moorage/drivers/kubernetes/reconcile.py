@@ -36,6 +36,7 @@ from moorage.model.cluster import ClusterSpec, GroupSpec
 from moorage.model.node import NodeSpec, Role
 from moorage.model.plan import ENSURE_NODE, Step
 from moorage.planning.nodes import delete_node, node_steps
+from moorage.planning.publishing import published
 
 RESTART, PROOF = 3, 2
 """Strikes after which a node that answers, and is of no use, has its programs restarted (once);
@@ -44,6 +45,7 @@ GIVE_UP = 5
 """Strikes after which a node that does not answer, though it was started, is given up."""
 REMOVALS = 50
 """Nodes that are no more, removed in one plan at the most."""
+AWAY = frozenset({verbs.START_NODE, verbs.TRUST, plan.DELETE_NODE})
 EMPTY = frozenset({Standing.ABSENT, Standing.BLANK})
 """Standings of a master that has no data of etcd."""
 
@@ -97,7 +99,13 @@ class _Plan:
         for name in sorted(self.seen.nodes.keys() - self.standing.keys()):
             self._surplus(name)
         self._strangers()
-        return list(self.steps.values())
+        ready = [n for n in self.masters if self.seen.is_ready(n) and n not in self.given_up]
+        return published(list(self.steps.values()), self.seen.nodes, ready, self._away())
+
+    def _away(self) -> set[str]:
+        """The steps that end a node's programs, or may."""
+        made_anew = {f"{ENSURE_NODE} {name}" for name in self.renewing}
+        return made_anew | {key for key, each in self.steps.items() if each.verb in AWAY}
 
     def _add(self, verb: str, node: str, after: Iterable[str] = (), **detail: str) -> str:
         return self._put(step(verb, node, after, **detail))
@@ -245,9 +253,11 @@ class _Plan:
 
     # Every node
 
-    def _start(self, name: str, *, etcd: str = "", restart: bool = False) -> None:
+    def _start(
+        self, name: str, after: Iterable[str] = (), *, etcd: str = "", restart: bool = False
+    ) -> None:
         """What the others must be known by comes first: where the masters are."""
-        after = {f"{ENSURE_NODE} {each}" for each in (name, *self.masters)}
+        after = {*after, *(f"{ENSURE_NODE} {each}" for each in (name, *self.masters))}
         detail = {"version": self._version(name)}
         if etcd:
             detail["etcd"] = etcd
@@ -279,8 +289,11 @@ class _Plan:
             self._trust(name, etcd)
         elif self._is_to_restart(name):
             self._start(name, etcd=etcd, restart=True)
+        elif otherwise and etcd:
+            self._start(name, self.member_turn, etcd=etcd)
+            self.member_turn = {self._add(verbs.AWAIT_API, name, self._started(name))}
         elif otherwise:
-            self._start(name, etcd=etcd)
+            self._start(name)
         return down
 
     def _hosted(self, name: str) -> None:

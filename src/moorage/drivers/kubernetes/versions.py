@@ -55,22 +55,19 @@ class Fact(enum.Enum):
     """And nothing else any more; containerd speaks it from 1.6 on."""
     MASTER_LABEL = Span(None, 24, "https://github.com/kubernetes/enhancements/issues/2067")
     """Masters are labelled and tainted `node-role.kubernetes.io/master`."""
-    CONTROL_PLANE_LABEL = Span(20, None, "https://github.com/kubernetes/enhancements/issues/2067")
-    """Masters are labelled `node-role.kubernetes.io/control-plane`."""
     CONTROL_PLANE_TAINT = Span(24, None, "https://github.com/kubernetes/enhancements/issues/2067")
     """That is their taint as well."""
     EVICTION_V1 = Span(22, None, _CHANGES.format(22))
     """Pods are evicted by `policy/v1`; before, by `policy/v1beta1`, which ended with 1.25."""
     WATCH_LIST = Span(
         32,
-        37,
+        38,
         "https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates/WatchList/",
     )
     """The API server may offer lists as watches, and most of these releases do. With an etcd that
     can't tell how far it is (before 3.4.31 and 3.5.13; Debian 12 has 3.4.23) it then refuses
-    clients that ask. Whether 1.37 takes the gate's `false` still is not known."""
-    IDENTITY_FLAG = Span(20, None, _CHANGES.format(20))
-    """The issuer of service account tokens must be named, and signs with a key given to it."""
+    clients that ask. From 1.38 on it can't be turned off any more
+    (https://github.com/kubernetes/enhancements/pull/6388)."""
 
     def holds(self, version: str) -> bool:
         """For a version such as `v1.20.2`. Raises ValueError for what is none of 1.x."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
-from moorage.model.errors import NoRoom, Refused
+from moorage.model.errors import NoRoom, Refused, RetryLater
 from moorage.model.node import NodeRef, NodeSpec, NodeState, ObservedNode, Role
 from moorage.model.ports import NodeNetwork
 from moorage.providers.local import bundle, cgroups, disk, remains, trees, userns
@@ -101,6 +101,14 @@ class LocalProvider:
             marks = await self._delete(place)
         if marks and marks.expose and place.home.exists():
             await self._publish(ref.owner)
+
+    async def publish(self, ref: NodeRef) -> None:
+        """Publishes."""
+        async with self._one_at_a_time(ref.owner):
+            for place, marks, port in self._note_masters(ref.owner):
+                if place.ref == ref:
+                    return await self._lead(ref.owner, marks, port)
+        raise RetryLater(f"node {ref.name} is not there, and its cluster's port can't lead to it")
 
     def host(self, ref: NodeRef) -> LocalHost:
         return LocalHost(self._runc, self._places.of(ref).container, ref.name)
@@ -321,13 +329,21 @@ class LocalProvider:
             self._slots.release(slot, place.home)
 
     async def _publish(self, owner: str, *, coming: Place | None = None) -> None:
-        """Lead the cluster's port to its first node that runs, or is `coming`, and exposes one."""
+        """Lead the cluster's port to where it leads, if that node runs; else to the first that
+        runs and exposes one; where none does, to where it leads still, or to one that is `coming`.
+        """
         async with self._one_at_a_time(owner):  # else it may name one that is deleted meanwhile
-            for place, marks, port in self._note_masters(owner):
-                if place == coming or _runs(self._runc.init(place.container)):
-                    address = self._address(marks)
-                    await self._network.publish(marks.slot, address, port, self._masters[owner])
-                    return
+            masters = self._note_masters(owner)
+            led = await self._network.led_to(masters[0][1].slot) if masters else ""
+            up = [each for each in masters if _runs(self._runc.init(each[0].container))]
+            first = [each for each in masters if self._address(each[1]) == led]
+            usable = [each for each in first if each in up] or up or first
+            if usable := usable or [each for each in masters if each[0] == coming]:
+                await self._lead(owner, *usable[0][1:])
+
+    async def _lead(self, owner: str, marks: Marks, port: int) -> None:
+        address = self._address(marks)
+        await self._network.publish(marks.slot, address, port, self._masters[owner])
 
     def _note_masters(self, owner: str) -> list[tuple[Place, Marks, int]]:
         """The cluster's nodes that expose a port, which are its masters to the network."""
@@ -371,7 +387,11 @@ class LocalProvider:
             endpoint=self._network.endpoint(marks.slot) if marks.expose else None,
             reason=reason,
             mendable=bool(lost),
+            published=bool(marks.expose) and await self._is_published(marks),
         )
+
+    async def _is_published(self, marks: Marks) -> bool:
+        return await self._network.led_to(marks.slot) == self._address(marks)
 
     def _address(self, marks: Marks) -> str:
         return self._network.address(marks.slot, marks.index)

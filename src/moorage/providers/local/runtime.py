@@ -164,7 +164,8 @@ async def kill(init: Init) -> None:
             async with asyncio.timeout(PATIENCE):
                 while not gone.is_set():
                     try:
-                        await asyncio.wait_for(gone.wait(), STUCK_AFTER)
+                        async with asyncio.timeout(STUCK_AFTER):
+                            await gone.wait()
                     except TimeoutError:
                         await to_its_end(cgroups.end, init.group)
         except TimeoutError:
