@@ -39,14 +39,21 @@ from sqlalchemy import Connection
 
 from moorage import store
 from moorage.model.plan import Step
-from moorage.model.ports import ClusterDriver, HasRoom, Host, NodeNetwork, NodeProvider
+from moorage.model.ports import (
+    ClusterDriver,
+    HasRoom,
+    Host,
+    NodeNetwork,
+    NodeProvider,
+    Publishes,
+)
 from moorage.store import Store
 
 T = TypeVar("T")
 VARIABLE = "MOORAGE_FAILPOINTS"
 PASSED, KILL = "passed", "kill"
 PORTS: dict[str, tuple[type, ...]] = {
-    "provider": (NodeProvider, HasRoom),
+    "provider": (NodeProvider, HasRoom, Publishes),
     "host": (Host,),
     "network": (NodeNetwork,),
     "driver": (ClusterDriver,),

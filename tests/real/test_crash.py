@@ -122,9 +122,14 @@ def resize(crash: Crash) -> None:
 
 def upgrade(crash: Crash) -> None:
     uuid = cluster(crash)
+    crash.strike()
+    renew(crash, uuid)
+
+
+def renew(crash: Crash, uuid: str) -> None:
+    """Upgrade it to the other one of two templates."""
     templates = [template(crash, name) for name in ("one", "two")]
     templates.remove(crash.shown(uuid)["cluster_template_id"])
-    crash.strike()
     since = last_event(crash, uuid)
     ask(crash, "POST", f"/clusters/{uuid}/actions/upgrade", {"cluster_template": templates[0]})
     crash.complete(uuid, since)
@@ -184,7 +189,10 @@ def managers(crash: Crash) -> None:
 
 
 def quorum(crash: Crash) -> None:
-    """Two of three masters are lost with their disks: the other can't decide alone."""
+    """Two of three masters are lost with their disks: the other can't decide alone.
+
+    Then all are renewed, and the cluster's address leads past each.
+    """
     delete_now(crash)
     uuid = cluster(crash, masters=3)
     crash.strike()
@@ -192,6 +200,7 @@ def quorum(crash: Crash) -> None:
     for master in ("master-1", "master-2"):
         asyncio.run(lose_node(crash.install.settings, NodeRef(uuid, master)))
     crash.complete(uuid, since)
+    renew(crash, uuid)
     crash.disarm()
     crash.check()
     delete_now(crash)
@@ -284,7 +293,8 @@ OPERATIONS = (
     Killed(
         create,
         "clusters.add claims.take provider.observe driver.observe provider.room_for"
-        " provider.ensure network.open network.attach network.trouble network.publish host.run"
+        " provider.ensure network.open network.attach network.trouble network.led_to"
+        " network.publish host.run"
         " driver.start-engine driver.init-swarm driver.join driver.label-node claims.apply",
     ),
     Killed(
@@ -296,7 +306,7 @@ OPERATIONS = (
     Killed(heal, "claims.hasten claims.note"),
     Killed(rotate, "events.tell driver.trust driver.rotate-tokens"),
     Killed(managers, "driver.promote driver.demote", slow=True),
-    Killed(quorum, "driver.force-new-cluster", slow=True),
+    Killed(quorum, "driver.force-new-cluster provider.publish", slow=True),
     Killed(hang, "claims.renew", slow=True),
     Killed(stop, "claims.release", slow=True),
     Killed(files, "host.put", slow=True),
