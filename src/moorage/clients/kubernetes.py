@@ -24,6 +24,7 @@ from moorage.clients.docker_session import Answer
 from moorage.clients.docker_wire import plain
 from moorage.clients.kubernetes_wire import (
     Annotated,
+    AnnotatedList,
     EtcdMember,
     MemberAnswer,
     NodeList,
@@ -246,6 +247,14 @@ class ApiServer(_Server):
             if refusal.status == 404:
                 return {}
             raise
+
+    async def labelled(
+        self, collection: str, label: tuple[str, str]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """The objects of the collection at that path that have the label: annotations, by path."""
+        path = f"{collection}?labelSelector={quote('='.join(label), safe='')}"
+        found = (await self._get(AnnotatedList, "GET", path)).items
+        return {f"{collection}/{one.metadata.name}": one.metadata.annotations for one in found}
 
     async def annotate(self, path: str, annotations: Mapping[str, str]) -> None:
         """Give the object at that path, which must be there, these beside its others."""

@@ -128,6 +128,10 @@ class Annotated(_Answer):
     metadata: _Metadata
 
 
+class AnnotatedList(_Answer):
+    items: tuple[Annotated, ...] = ()
+
+
 class Version(_Answer):
     git_version: str = ""
 

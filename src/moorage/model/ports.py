@@ -349,8 +349,8 @@ class Checks(Protocol):
         """A cluster's labels as it will have them, with what follows where nothing is said.
 
         `former`: what it has now, where it is to be changed; `runs`: the version of its engine
-        by now, where that is known; `nodes`: where its nodes' addresses will come from, as far
-        as that is known. Raises Invalid.
+        by now, where that is known; `nodes`: the networks that its nodes will be in or must
+        reach, as far as that is known. Raises Invalid.
         """
         ...
 
@@ -383,11 +383,14 @@ class HasHome(Protocol):
 
 @runtime_checkable
 class HasAddresses(Protocol):
-    """A provider that knows beforehand where its nodes' addresses come from."""
+    """A provider that knows beforehand which networks its nodes are in, or must reach."""
 
     @property
     def addresses(self) -> Sequence[IPv4Network]:
-        """No other use of these can be made in a cluster."""
+        """Where nodes' addresses come from, and each name server's that nodes are told of.
+
+        No other use of these can be made in a cluster.
+        """
         ...
 
 

@@ -7,6 +7,8 @@ cluster, which opens nothing else: a tenant is root where it lies.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from urllib.parse import urlsplit
 
 from moorage.model.ports import Authority
 
@@ -27,6 +29,14 @@ class SignIn:
 
     url: str
     ca: bytes = field(repr=False)
+
+    @property
+    def address(self) -> IPv4Address | None:
+        """None where it is said by a name: what that means is for each master to find."""
+        try:
+            return IPv4Address(urlsplit(self.url).hostname or "")
+        except ValueError:
+            return None
 
 
 def path_of(cluster: str) -> str:

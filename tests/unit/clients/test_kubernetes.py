@@ -167,6 +167,17 @@ async def test_an_object_is_set_right_or_made(impostor: Impostor, api: ApiServer
     ]
 
 
+async def test_what_has_a_label_is_listed(impostor: Impostor, api: ApiServer) -> None:
+    items = [{"metadata": {"name": "a:b", "annotations": {"k": "v"}}}, {"metadata": {"name": "c"}}]
+    impostor.answers["/apis/x/things"] = (200, {"items": items})
+    told = await api.labelled("/apis/x/things", ("example.org/by", "us"))
+    assert told == {"/apis/x/things/a:b": {"k": "v"}, "/apis/x/things/c": {}}
+    assert impostor.asked[-1][:2] == (
+        "GET",
+        "/apis/x/things?labelSelector=example.org/by%3Dus",
+    )
+
+
 @pytest.mark.parametrize(("status", "leaves"), [(201, True), (429, False), (404, True)])
 async def test_evictions(impostor: Impostor, api: ApiServer, status: int, leaves: bool) -> None:
     impostor.answers["/api/v1/namespaces/n/pods/p/eviction"] = (status, {"message": "so"})

@@ -104,6 +104,7 @@ def whole(masters: int = 1, workers: int = 2, *more: GroupSpec) -> KubeObserved:
         kubelets=dict.fromkeys(names, up),
         members=tuple(member(spec, name) for name in spec.of(Role.MASTER)),
         objects=tuple(object_of(spec, name) for name in names),
+        own=access.paths(),
         applied=access.wanted("10.254.0.10", [address(n) for n in spec.of(Role.MASTER)]),
     )
 
@@ -162,7 +163,12 @@ def silent(seen: KubeObserved, *names: str) -> KubeObserved:
 def mute(seen: KubeObserved) -> KubeObserved:
     """No API server tells anything, nor etcd."""
     return dataclasses.replace(
-        seen, objects=None, members=None, applied="", trouble="no API server answers"
+        seen,
+        objects=None,
+        members=None,
+        own=frozenset(),
+        applied="",
+        trouble="no API server answers",
     )
 
 

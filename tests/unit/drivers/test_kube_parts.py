@@ -18,6 +18,7 @@ from inline_snapshot import snapshot
 
 from moorage.drivers.hostnames import hostname, node_of
 from moorage.drivers.kubernetes import (
+    KubernetesDriver,
     access,
     addresses,
     control_plane,
@@ -317,7 +318,6 @@ def test_pods_addresses_follow_from_the_node_s() -> None:
     ("labels", "why"),
     [
         ({"service_cluster_ip_range": "x"}, "must be an IPv4 network"),
-        ({"service_cluster_ip_range": "8.8.0.0/16"}, "must be a private network"),
         ({"service_cluster_ip_range": "10.100.0.0/20"}, "10.100.0.0/20, .* 10.100.0.0/16, overlap"),
         ({"service_cluster_ip_range": "10.0.0.0/11"}, "from /12 to /24"),
         ({"flannel_network_cidr": "10.99.0.0/24"}, "from /8 to /16"),
@@ -333,15 +333,68 @@ def test_ranges_that_cannot_be(labels: dict[str, str], why: str) -> None:
     [
         ({"flannel_network_cidr": "10.130.0.0/16"}, "10.128.0.0/12", "flannel_.* 10.130.0.0/16"),
         ({"service_cluster_ip_range": "10.64.0.0/16"}, "10.64.0.0/12", "10.64.0.0/16, .* overlap"),
-        ({}, "10.96.0.0/12", "flannel_network_cidr, 10.100.0.0/16, .* networks, 10.96.0.0/12,"),
+        ({}, "10.96.0.0/12", "flannel_network_cidr, 10.100.0.0/16, .* have or need, 10.96.0.0/12,"),
         ({}, "10.254.128.0/20", "choose another service_cluster_ip_range"),
+        ({}, "10.100.7.53/32", "flannel_.* need, 10.100.7.53/32, overlap: choose another flannel_"),
     ],
 )
-def test_ranges_that_the_nodes_have(labels: dict[str, str], nodes: str, why: str) -> None:
+def test_ranges_that_the_nodes_have_or_need(labels: dict[str, str], nodes: str, why: str) -> None:
     """Whichever pool the operator chose, and where nobody named a range too."""
     with pytest.raises(Invalid, match=why) as refused:
         installed.checked(RELEASED, labels, None, nodes=[IPv4Network(nodes)])
     assert refused.value.field == "labels"
+
+
+@pytest.mark.parametrize("label", [addresses.SERVICES, addresses.PODS])
+@pytest.mark.parametrize(
+    ("range", "fits"),
+    [
+        ("10.64.0.0/16", True),
+        ("172.31.0.0/16", True),
+        ("192.168.0.0/16", True),
+        ("8.8.0.0/16", False),
+        ("0.0.0.0/16", False),
+        ("100.64.0.0/16", False),
+        ("127.5.0.0/16", False),
+        ("169.254.0.0/16", False),
+        ("172.32.0.0/16", False),
+        ("198.18.0.0/16", False),
+        ("224.0.0.0/16", False),
+        ("240.0.0.0/16", False),
+        ("192.168.0.0/15", False),
+    ],
+)
+def test_ranges_are_of_those_that_anybody_may_use(label: str, range: str, fits: bool) -> None:
+    labels = {label: range}
+    if fits:
+        assert installed.checked(RELEASED, labels, None)[label] == range
+        return
+    why = "must be private, within one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16|from /"
+    for refuse in (installed.check, partial(installed.checked, former=None)):
+        with pytest.raises(Invalid, match=why):
+            refuse(RELEASED, labels)
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://10.100.3.4:9513", "10.100.0.0/16, .* need, 10.100.3.4/32, overlap"),
+        ("https://10.254.9.9", "10.254.0.0/16, .* need, 10.254.9.9/32, overlap"),
+        ("https://10.101.3.4:9513", ""),
+        ("https://cloud.example.org:9513", ""),
+        ("", ""),
+    ],
+)
+async def test_a_range_does_not_hide_who_is_asked_about_tokens(url: str, refused: str) -> None:
+    """Masters would ask a pod, or nobody: every token would be refused."""
+    driver = KubernetesDriver(RELEASED, SignIn(url, b"") if url else None)
+    for refuse in (driver.checked, driver.check):
+        if refused:
+            with pytest.raises(Invalid, match=refused):
+                refuse({}, nodes=[IPv4Network("10.128.0.0/12")])
+        else:
+            refuse({}, nodes=[IPv4Network("10.128.0.0/12")])
+    await driver.aclose()
 
 
 def test_ranges_of_the_usual_pool_are_free_under_another_one() -> None:
@@ -351,10 +404,11 @@ def test_ranges_of_the_usual_pool_are_free_under_another_one() -> None:
 
 
 def test_a_cluster_keeps_ranges_that_would_be_refused_by_now() -> None:
-    had = {"kube_tag": "v1.21.14", "flannel_network_cidr": "10.130.0.0/16"}
-    wanted = {**had, "kube_tag": "v1.22.1"}
     nodes = [IPv4Network("10.128.0.0/12")]
-    assert installed.checked(RELEASED, wanted, had, "v1.21.14", nodes) == wanted
+    for pods in ("10.130.0.0/16", "198.18.0.0/16"):
+        had = {"kube_tag": "v1.21.14", "flannel_network_cidr": pods}
+        wanted = {**had, "kube_tag": "v1.22.1"}
+        assert installed.checked(RELEASED, wanted, had, "v1.21.14", nodes) == wanted
 
 
 def test_scripts_are_shell() -> None:
@@ -554,7 +608,7 @@ def test_labels_that_cannot_be(
         ({"kube_tag": "latest"}, "is no version"),
         ({"control_plane": "elsewhere"}, "control_plane must be hosted or nodes"),
         ({"service_cluster_ip_range": "10.100.0.0/20"}, "overlap"),
-        ({"flannel_network_cidr": "10.130.0.0/16"}, "nodes' networks, 10.128.0.0/12, overlap"),
+        ({"flannel_network_cidr": "10.130.0.0/16"}, "have or need, 10.128.0.0/12, overlap"),
     ],
 )
 def test_a_template_is_refused_what_its_clusters_would_be(labels: dict[str, str], why: str) -> None:

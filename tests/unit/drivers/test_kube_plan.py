@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from inline_snapshot import snapshot
 
+from moorage.drivers.kubernetes import access
 from moorage.drivers.kubernetes.health import health
 from moorage.drivers.kubernetes.naming import DRAINED, LAID
 from moorage.drivers.kubernetes.seen import KubeObserved, ServerSeen
@@ -559,3 +560,20 @@ def test_masters_that_are_laid_otherwise_start_again_one_after_the_other() -> No
             "await-api master-2 after [start-node master-2]",
         ]
     )
+
+
+@pytest.mark.parametrize("gone", sorted(access.paths()))
+def test_an_object_of_ours_that_is_gone_is_made_again(gone: str) -> None:
+    """Whoever is an admin of the cluster may delete it: without some, logs and names end."""
+    seen = dataclasses.replace(whole(3, 1), own=access.paths() - {gone})
+    assert plan(cluster(3, 1), seen) == snapshot("apply-objects")
+    assert plan(cluster(3, 1), mute(seen)) == plan(cluster(3, 1), mute(whole(3, 1)))
+
+
+def test_all_of_ours_are_labelled_and_what_else_has_the_label_is_nothing_to_us() -> None:
+    key, value = access.LABEL
+    made_of = access.objects("10.254.0.10", ["10.128.0.2"])
+    assert {each["metadata"]["labels"][key] for each in made_of.values()} == {value}
+    assert set(made_of) == access.paths()
+    more = dataclasses.replace(whole(), own=access.paths() | {"/api/v1/namespaces/x/services/y"})
+    assert plan(cluster(), more) == ""

@@ -11,6 +11,7 @@ from moorage.model.errors import Refused
 from moorage.model.node import Flavor, NodeRef, NodeSpec, Role
 from moorage.model.ports import HasAddresses
 from moorage.networks import LocalNetwork
+from moorage.providers.local import bundle
 from moorage.providers.local.place import Marks, Places
 from moorage.providers.local.provider import LocalProvider
 from moorage.providers.local.slots import Slots
@@ -36,10 +37,21 @@ def write(directory: Path, address: str) -> None:
     assert place.marks() == marks
 
 
-def test_the_pool_is_told(tmp_path: Path) -> None:
+def test_the_pool_is_told_and_who_nodes_ask_for_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "# nameserver 10.9.9.1\nsearch example.org\nnameserver 10.100.0.53\n"
+        "nameserver\t192.0.2.53 \nnameserver 127.0.0.53\nnameserver fe80::1%eth0\nnameserver\n"
+    )
+    monkeypatch.setattr(bundle, "resolvers", lambda: text)
     told = provider(tmp_path, "10.64.0.0/12")
     assert isinstance(told, HasAddresses)
-    assert told.addresses == [IPv4Network("10.64.0.0/12")]
+    assert told.addresses == [
+        IPv4Network("10.64.0.0/12"),
+        IPv4Network("10.100.0.53/32"),
+        IPv4Network("192.0.2.53/32"),
+    ]
 
 
 @pytest.mark.parametrize("pool", ["10.128.0.0/12", "10.128.0.0/19"])

@@ -28,6 +28,8 @@ RESOLVERS = "moorage:resolvers"
 """What feeds the cluster's DNS, on each master."""
 APPLIED = f"{PREFIX}applied"
 """Annotation of the first object: a digest of all of them."""
+LABEL = ("app.kubernetes.io/managed-by", "moorage")
+"""On each of the objects: what of them is there is listed by it."""
 RBAC = "rbac.authorization.k8s.io"
 BINDINGS = f"/apis/{RBAC}/v1/clusterrolebindings"
 ROLES = f"/apis/{RBAC}/v1/clusterroles"
@@ -79,6 +81,8 @@ def objects(resolver: str, masters: Iterable[str]) -> dict[str, dict[str, Any]]:
     made = {f"{BINDINGS}/{group}": _binding(group, role) for group, role in bound.items()}
     made[f"{ROLES}/{RESOLVERS}"] = _role(RESOLVERS)
     made |= _resolver(resolver, sorted(masters))
+    for value in made.values():
+        value["metadata"].setdefault("labels", {}).update([LABEL])
     first = made[f"{BINDINGS}/{MEMBERS}"]
     first["metadata"]["annotations"] = {APPLIED: digest(made)}
     return made
@@ -93,6 +97,16 @@ def wanted(resolver: str, masters: Iterable[str]) -> str:
     first = objects(resolver, masters)[f"{BINDINGS}/{MEMBERS}"]
     told: str = first["metadata"]["annotations"][APPLIED]
     return told
+
+
+def paths() -> frozenset[str]:
+    """Where the objects are, whatever the cluster."""
+    return frozenset(objects("", ()))
+
+
+def collections() -> list[str]:
+    """What they are members of, by path."""
+    return sorted({path.rpartition("/")[0] for path in paths()})
 
 
 def _resolver(address: str, masters: list[str]) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,8 @@ DEFAULTS = {SERVICES: "10.254.0.0/16", PODS: "10.100.0.0/16"}
 NODE_PREFIX = 24
 API, DNS = 1, 10
 """The addresses in the services' range of the API itself, and of the cluster's DNS."""
+PRIVATE = tuple(IPv4Network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+"""Of RFC 1918. What else nobody routes (loopback, link-local, 240/4 …) a kernel treats apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,22 @@ def ranges(labels: Mapping[str, str]) -> Ranges:
     return Ranges(services, pods)
 
 
-def refuse_overlap(chosen: Ranges, nodes: Iterable[IPv4Network]) -> None:
-    """Raises Invalid (field `labels`) where a range has addresses that `nodes` may get."""
-    for network in nodes:
-        for label, one in ((SERVICES, chosen.services), (PODS, chosen.pods)):
+def refuse_unfit(chosen: Ranges, nodes: Iterable[IPv4Network]) -> None:
+    """Raises Invalid (field `labels`) for what a new cluster can't have here.
+
+    A range that is not private, or has addresses that `nodes` may get or must reach: in a node
+    they lead to pods and services, and to nobody else.
+    """
+    taken = list(nodes)
+    for label, one in ((SERVICES, chosen.services), (PODS, chosen.pods)):
+        if not any(one.subnet_of(network) for network in PRIVATE):
+            there = ", ".join(str(network) for network in PRIVATE)
+            raise _bad(f"{label}, {one}, must be private, within one of {there}")
+        for network in taken:
             if one.overlaps(network):
                 raise _bad(
-                    f"{label}, {one}, and the nodes' networks, {network}, overlap: "
-                    f"choose another {label}"
+                    f"{label}, {one}, and addresses that the nodes have or need, {network}, "
+                    f"overlap: choose another {label}"
                 )
 
 
@@ -67,8 +77,8 @@ def _network(label: str, text: str, shortest: int, longest: int) -> IPv4Network:
         network = IPv4Network(text)
     except ValueError:
         raise _bad(f"{label} must be an IPv4 network such as {DEFAULTS[label]}") from None
-    if not network.is_private or not shortest <= network.prefixlen <= longest:
-        raise _bad(f"{label} must be a private network from /{shortest} to /{longest}")
+    if not shortest <= network.prefixlen <= longest:
+        raise _bad(f"{label} must be a network from /{shortest} to /{longest}")
     return network
 
 

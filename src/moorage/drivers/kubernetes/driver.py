@@ -52,11 +52,11 @@ class KubernetesDriver:
         nodes: Iterable[IPv4Network] = (),
     ) -> Mapping[str, str]:
         """Checks: with the release that it is to run. Raises Invalid."""
-        return installed.checked(self._releases, labels, former, runs, nodes)
+        return installed.checked(self._releases, labels, former, runs, self._needed(nodes))
 
     def check(self, labels: Mapping[str, str], nodes: Iterable[IPv4Network] = ()) -> None:
         """Checks: of a template. Raises Invalid."""
-        installed.check(self._releases, labels, nodes)
+        installed.check(self._releases, labels, self._needed(nodes))
 
     def least(self, role: Role, labels: Mapping[str, str]) -> Least:
         """Needs."""
@@ -83,6 +83,11 @@ class KubernetesDriver:
 
     async def aclose(self) -> None:
         await self._way.aclose()
+
+    def _needed(self, nodes: Iterable[IPv4Network]) -> list[IPv4Network]:
+        """With where masters ask about tokens, if that is said by an address."""
+        asked = self._sign_in.address if self._sign_in else None
+        return [*nodes, *([IPv4Network(asked)] if asked else [])]
 
     def _given(self) -> Given:
         return Given(self._sign_in, self._releases.having(COREDNS))

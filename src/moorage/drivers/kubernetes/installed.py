@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 
-from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges, refuse_overlap
+from moorage.drivers.kubernetes.addresses import PODS, SERVICES, ranges, refuse_unfit
 from moorage.drivers.kubernetes.hosting import CONTROL_PLANE, KINDS, kind
 from moorage.drivers.kubernetes.naming import VERSION
 from moorage.model.errors import Invalid, NotFound, Refused
@@ -24,7 +24,8 @@ def checked(
     """A cluster's labels as it will have them: with a release. Raises Invalid.
 
     Where its masters are still (`runs`), it may go back to, whatever was wanted since. Its
-    ranges are compared with its `nodes'` once: they stay, and so do its nodes' networks.
+    ranges are compared with what its `nodes` have and need once: they stay, and so do its
+    nodes' networks.
     """
     had = former.get(VERSION, "") if former else ""
     asked = _found(releases, labels.get(VERSION) or had)
@@ -39,7 +40,7 @@ def checked(
     wanted = {**labels, VERSION: str(asked)}
     chosen = ranges(wanted)
     if former is None:
-        refuse_overlap(chosen, nodes)
+        refuse_unfit(chosen, nodes)
     elif ranges(former) != chosen:
         raise _bad(f"{SERVICES} and {PODS} of a cluster that is there can't be changed.")
     return wanted
@@ -53,7 +54,7 @@ def check(releases: Releases, labels: Mapping[str, str], nodes: Iterable[IPv4Net
     if asked := labels.get(VERSION):
         _found(releases, asked)
     _kind(labels)
-    refuse_overlap(ranges(labels), nodes)
+    refuse_unfit(ranges(labels), nodes)
 
 
 def _kind(labels: Mapping[str, str]) -> str:

@@ -45,8 +45,9 @@ class KubeObserved(Observed):
 
     `has_data`: of masters whose API server is silent, whether etcd has data there.
     `members`: etcd's; None where none of them told. `objects`: the nodes as Kubernetes has
-    them; None where no API server told. `applied`: what is noted of the cluster's objects;
-    `notes`: and of its hosted masters, by name. `trouble`: why there is no answer.
+    them; None where no API server told. `own`: the paths of Moorage's own objects (`access.py`)
+    that are there; `applied`: what is noted of them; `notes`: and of hosted masters, by name.
+    `trouble`: why there is no answer.
     """
 
     apis: Mapping[str, ServerSeen] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class KubeObserved(Observed):
     has_data: Mapping[str, bool] = field(default_factory=dict)
     members: tuple[EtcdMember, ...] | None = None
     objects: tuple[NodeObject, ...] | None = None
+    own: frozenset[str] = frozenset()
     applied: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,14 @@ def resolvers() -> str:
         with contextlib.suppress(FileNotFoundError):
             return source.read_text()
     return ""
+
+
+def name_servers(resolvers: str) -> list[IPv4Network]:
+    """Those by IPv4 that a `resolv.conf` names, but a node's own: on loopback is nobody else."""
+    found = []
+    for line in resolvers.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            with contextlib.suppress(ValueError):  # by IPv6
+                found.append(IPv4Network(words[1]))
+    return [one for one in found if not one.is_loopback]

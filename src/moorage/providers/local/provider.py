@@ -141,8 +141,8 @@ class LocalProvider:
 
     @property
     def addresses(self) -> list[IPv4Network]:
-        """HasAddresses: the pool that each cluster has a part of."""
-        return [self._network.pool]
+        """HasAddresses: the pool that each cluster has a part of, and the name servers."""
+        return [self._network.pool, *bundle.name_servers(bundle.resolvers())]
 
     def refuse_other_pool(self) -> None:
         """Raises Refused where there are nodes whose addresses are not of the pool.
