@@ -22,8 +22,19 @@ from tests.real.install import Install
 RELEASE = "v1.20.2"
 """What is built."""
 IMAGE = "moorage.test/busybox:1"
-SERVE = ("/bin/sh", "-c", "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 8080 -h /w")
-"""A pod's command: it says its name on port 8080."""
+SAID = """#!/bin/sh
+printf "Content-Type: text/plain\\r\\n\\r\\n"
+echo $(hostname) $REMOTE_ADDR ${ROUND:-1}
+"""
+SERVE = (
+    *("/bin/sh", "-c"),
+    f"""mkdir -p /w/cgi-bin; hostname > /w/index.html
+cat > /w/cgi-bin/said <<'END'
+{SAID}END
+chmod +x /w/cgi-bin/said
+exec busybox httpd -f -p 0.0.0.0:8080 -h /w""",
+)
+"""A pod's command: it says its name on port 8080, and more of itself there (`Said`)."""
 SECONDS = 60.0
 ON_NODES = {"coe": "kubernetes", "flavor_id": "small", "master_flavor_id": "medium"}
 """Of a template whose masters are nodes."""
@@ -152,6 +163,23 @@ class Kubectl:
             )
             time.sleep(0.1)
         return time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a pod that runs SERVE answers: its name, who it saw asking, and its ROUND."""
+
+    pod: str
+    peer: str
+    round: str
+
+
+def ask(kubectl: Kubectl, asking: str, address: str) -> Said:
+    """The answer that one pod gets of SERVE at an address."""
+    url = f"http://{address}:8080/cgi-bin/said"
+    told = kubectl.run("exec", asking, "--", "busybox", "wget", "-qO-", url)
+    pod, peer, turn = told.split()
+    return Said(pod, peer, turn)
 
 
 def add_release(install: Install) -> None:
