@@ -61,6 +61,18 @@ def renamed(version: str, directory: Path) -> Path:
     return made
 
 
+def published(programs: Path, archive: Path) -> Path:
+    """The programs as upstream's server archive has them, and the sum of it beside it."""
+    with tarfile.open(archive, "x:gz", compresslevel=1, format=tarfile.GNU_FORMAT) as packed:
+        packed.add(programs, "kubernetes/server/bin", recursive=False)
+        for name in NEEDED:
+            packed.add(programs / name, f"kubernetes/server/bin/{name}")
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha512").hexdigest()
+    archive.with_name(f"{archive.name}.sha512").write_text(found)
+    return archive
+
+
 def image() -> bytes:
     """An image of this machine's static busybox, as `docker save` lays it out."""
     layer = _tar({"bin/busybox": Path("/usr/bin/busybox").read_bytes()}, links=("sh", "sleep"))
