@@ -7,9 +7,11 @@ import io
 import json
 import subprocess
 import tarfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,18 @@ def renamed(version: str, directory: Path) -> Path:
         (made / name).write_bytes(program.replace(RELEASE.encode(), version.encode()))
         (made / name).chmod(0o755)
     return made
+
+
+def published(programs: Path, archive: Path) -> Path:
+    """The programs as upstream's server archive has them, and the sum of it beside it."""
+    with tarfile.open(archive, "x:gz", compresslevel=1, format=tarfile.GNU_FORMAT) as packed:
+        packed.add(programs, "kubernetes/server/bin", recursive=False)
+        for name in NEEDED:
+            packed.add(programs / name, f"kubernetes/server/bin/{name}")
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha512").hexdigest()
+    archive.with_name(f"{archive.name}.sha512").write_text(found)
+    return archive
 
 
 def image() -> bytes:
@@ -180,6 +194,60 @@ def ask(kubectl: Kubectl, asking: str, address: str) -> Said:
     told = kubectl.run("exec", asking, "--", "busybox", "wget", "-qO-", url)
     pod, peer, turn = told.split()
     return Said(pod, peer, turn)
+
+
+@dataclass
+class Asking:
+    """Clients that ask an API server for one object, again and again, whoever is let in."""
+
+    clients: list[Kubectl]
+    path: str
+    refused: dict[Kubectl, float] = field(default_factory=dict)
+    """Who was turned away, and when: not who found nobody there."""
+    pauses: list[float] = field(default_factory=list)
+    """Seconds from each answer to the next."""
+    _answered: float = 0.0
+
+    @property
+    def gap(self) -> float:
+        return max(self.pauses)
+
+    def longest(self) -> str:
+        return ", ".join(f"{pause:.1f}" for pause in sorted(self.pauses)[:-6:-1])
+
+    @contextmanager
+    def without_end(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.is_set():
+                if self._is_answered():
+                    self._pause()
+                over.wait(0.05)
+
+        self._answered = time.monotonic()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self._pause()
+
+    def _pause(self) -> None:
+        now = time.monotonic()
+        self.pauses.append(now - self._answered)
+        self._answered = now
+
+    def _is_answered(self) -> bool:
+        for client in [each for each in self.clients if each not in self.refused]:
+            said = client.run("get", "--raw", self.path, "--request-timeout=2s", code=None)
+            if said.startswith("{"):
+                return True
+            if "x509" in said or "logged in" in said:
+                self.refused[client] = time.time()
+        return False
 
 
 def add_release(install: Install) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from moorage.drivers.kubernetes import KubernetesDriver
+from moorage.drivers.kubernetes import KubernetesDriver, access
 from moorage.drivers.kubernetes.seen import KubeObserved
 from moorage.model.cluster import HealthStatus, Rotation
 from moorage.model.node import Flavor, NodeRef
@@ -22,7 +22,7 @@ from moorage.trust import ClusterAuthority, new_ca
 from tests import made
 from tests.contract.cases import Yard, local
 from tests.contract.test_drivers import Site, least_sized
-from tests.real.kubernetes import built
+from tests.real.kubernetes import Kubectl, built
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 OLD, NEW = new_ca("web"), new_ca("web")
@@ -139,20 +139,59 @@ async def test_nodes_of_the_least_size_will_do(site: Site, control_plane: str) -
     assert not [name for name in site.members if has_lacked_memory(site.cluster.uuid, name)]
 
 
-async def test_three_masters_replace_one_of_them_and_survive_two(site: Site) -> None:
+def told(seen: KubeObserved, directory: Path, *words: str) -> list[str]:
+    """What each master's own API server, or its refusal, says to kubectl, master by master."""
+    said = []
+    for _, node in sorted(seen.nodes.items()):
+        pair = BEFORE.client("tester", [access.MASTERS])
+        path = directory / "config"
+        path.write_bytes(access.kubeconfig(f"https://{node.address}:6443", OLD.certificate, pair))
+        said.append(Kubectl(built() / "kubectl", path).run(*words))
+    return said
+
+
+async def test_three_masters_replace_one_of_them_and_survive_two(
+    site: Site, tmp_path: Path
+) -> None:
+    """With all that was written before, as it was: to each of them, whichever is asked."""
     site.cluster = made.resized(site.cluster, masters=3, workers=0)
-    before = voters(await whole(site))
+    seen = await whole(site)
+    before = voters(seen)
     assert len(before) == 3
+    object_of = "jsonpath={.metadata.uid} {.metadata.resourceVersion} {.data.word}"
+    ask = ("get", "configmap", "--ignore-not-found", "-o", object_of)
+    written: dict[str, str] = {}
+
+    def write(seen: KubeObserved, name: str) -> None:
+        literal = f"--from-literal=word={name}"
+        master = dataclasses.replace(seen, nodes={"master-2": seen.nodes["master-2"]})
+        told(master, tmp_path, "create", "configmap", name, literal)
+        (written[name],) = told(master, tmp_path, *ask, name)
+        assert written[name].endswith(f" {name}")
+
+    def assert_kept(seen: KubeObserved) -> None:
+        for name, was in written.items():
+            assert told(seen, tmp_path, *ask, name) == [was] * 3
+
+    write(seen, "first")
+    assert_kept(seen)
     await site.yard.provider.delete(NodeRef(site.cluster.uuid, "master-1"))
-    after = voters(await whole(site))
+    seen = await whole(site)
+    after = voters(seen)
     assert len(after) == 3
     assert after["web-master-0"] == before["web-master-0"]
     assert after["web-master-1"] != before["web-master-1"]
+    assert_kept(seen)
+    write(seen, "second")
     for name in ("master-1", "master-2"):
         await site.yard.provider.delete(NodeRef(site.cluster.uuid, name))
-    last = voters(await whole(site))
+    seen = await whole(site)
+    last = voters(seen)
     assert len(last) == 3
     assert last["web-master-0"] == before["web-master-0"]
+    assert_kept(seen)
+    write(seen, "third")
+    assert_kept(seen)
     site.cluster = made.resized(site.cluster, masters=1)
     assert set(voters(await whole(site))) == {"web-master-0"}
     done = await site.members["master-0"].host.run(["pgrep", "-x", "haproxy"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import json
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,10 +23,23 @@ from moorage.providers.local.runtime import Runc
 from moorage.sign_in import public_address
 from tests.real.clients import Shell
 from tests.real.install import Install, Tenant
-from tests.real.kubernetes import ON_NODES, Kubectl, add_release, built, review
+from tests.real.kubernetes import (
+    ON_NODES,
+    Asking,
+    Kubectl,
+    add_release,
+    built,
+    load,
+    pod,
+    review,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes]
 UNAUTHORIZED = "You must be logged in"
+TRUSTED, CARRIED = "every node trusts the new CA", "every node has a certificate of the new CA"
+"""What a cluster's events say when the first phase, and the second, of three is over."""
+LONGEST_GAP = 30.0
+"""Seconds in which the API of a single master may be away for another CA."""
 
 Bearing = Callable[[Tenant], Kubectl]
 
@@ -209,16 +224,53 @@ def test_no_token_is_written_down(
     assert '"event":"token review"' in install.log()
 
 
-def test_another_ca_changes_nothing_for_tokens(
+def reached(tenant: Tenant, uuid: str, phase: str) -> float | None:
+    """When the exchange of the CA was so far, as the cluster's events tell; None: not yet."""
+    events = tenant.ask("GET", f"/clusters/{uuid}/events?limit=1000").body["events"]
+    times = [each["at"] for each in events if phase in each["what"]]
+    return datetime.datetime.fromisoformat(times[0]).timestamp() if times else None
+
+
+def test_another_ca_turns_out_certificates_when_it_is_over_and_no_tokens(
     install: Install,
     shell: Shell,
+    admin: Kubectl,
     tenant: Tenant,
     uuid: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    answer = tenant.ask("PATCH", f"/certificates/{uuid}")
-    assert answer.status == 202, answer
-    tenant.until_complete(uuid, 180)
+    """Until then they are good, but for seconds in which the one master's API is away."""
+    asyncio.run(load(Runc(install_id(install.state)), uuid, "worker-0"))
+    admin.apply(pod("kept"))
+    admin.run("wait", "--for=condition=Ready", "pod/kept", "--timeout=60s")
+    before = life(admin, "kept")
+    asking = Asking([admin], "/api/v1/namespaces/default/pods/kept")
+    with asking.without_end():
+        answer = tenant.ask("PATCH", f"/certificates/{uuid}")
+        assert answer.status == 202, answer
+        tenant.until(uuid, lambda _: reached(tenant, uuid, TRUSTED) is not None)
+        newer = config(shell, tmp_path_factory)
+        asking.clients.append(newer)
+        tenant.until_complete(uuid, 180)
+        newer.until(lambda: admin in asking.refused, 20)
+    sys.stdout.write(f"longest without an answer, in seconds: {asking.longest()}\n")
+    assert asking.gap < LONGEST_GAP
+    carried = reached(tenant, uuid, CARRIED)
+    assert carried is not None
+    assert asking.refused.keys() == {admin}
+    assert asking.refused[admin] > carried, "it was turned away before that was over"
+    assert life(newer, "kept") == before
+
+    assert "certificate signed by unknown authority" in admin.run("get", "pods", code=1)
+    assert UNAUTHORIZED in admin.run("get", "pods", "--insecure-skip-tls-verify", code=1)
     kubectl = config(shell, tmp_path_factory, "--use-keystone")
     token = install.token(tenant.credentials)
     assert "default" in dataclasses.replace(kubectl, token=token).run("get", "namespaces")
+
+
+def life(kubectl: Kubectl, name: str) -> tuple[str, int, str]:
+    """Of a pod: who it is, how often it began anew, and when its first process did."""
+    shown = kubectl.get("pod", name)
+    (container,) = shown["status"]["containerStatuses"]
+    started = kubectl.run("exec", name, "--", "busybox", "cut", "-d ", "-f22", "/proc/1/stat")
+    return shown["metadata"]["uid"], container["restartCount"], started

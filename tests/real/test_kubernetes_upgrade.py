@@ -6,6 +6,7 @@ The other releases are the one that is built, with programs that tell of another
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
@@ -20,11 +21,14 @@ from typing import Any
 
 import pytest
 
+from moorage.cli.failure import Code
 from moorage.install import install_id
 from moorage.providers.local.runtime import Runc
+from moorage.releases import Releases
 from tests.real.clients import Shell
 from tests.real.install import Install
 from tests.real.kubernetes import (
+    HOSTED,
     ON_NODES,
     RELEASE,
     SERVE,
@@ -33,6 +37,7 @@ from tests.real.kubernetes import (
     deployment,
     kubectl_of,
     load,
+    published,
     renamed,
     service,
 )
@@ -58,15 +63,37 @@ def shell(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 def offer(shell: Shell, version: str) -> None:
-    """The release, and a template that asks for it, both by its name."""
+    """The release, out of an archive as upstream's, and templates that ask for it by its name."""
+    with archived(version) as archive:
+        shell.tenant.install.moorage("release", "add", "kubernetes", str(archive))
+    shell.tenant.make_template(version, **ON_NODES, labels={"kube_tag": version})
+    labels = {"control_plane": "hosted", "kube_tag": version}
+    shell.tenant.make_template(f"hosted-{version}", **(HOSTED | {"labels": labels}))
+
+
+@contextmanager
+def archived(version: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
-        programs = built() if version == RELEASE else renamed(version, Path(directory))
-        shell.tenant.install.moorage("release", "add", "kubernetes", str(programs))
-    shell.tenant.make_template(
-        version,
-        **ON_NODES,
-        labels={"kube_tag": version},
-    )
+        home = Path(directory)
+        programs = built() if version == RELEASE else renamed(version, home)
+        yield published(programs, home / "kubernetes-server-linux-amd64.tar.gz")
+
+
+def test_an_archive_that_is_not_what_was_published_leaves_nothing(shell: Shell) -> None:
+    """Whole as it is: nothing but its sum tells."""
+    install = shell.tenant.install
+    there = Releases(install.state).directory
+    before = install.moorage("release", "list"), sorted(there.iterdir())
+    with archived(PATCH) as archive:
+        other = hashlib.sha512(b"another one").hexdigest()
+        beside = archive.with_name(f"{archive.name}.sha512")
+        beside.write_text(other)
+        for words in ((), ("--sha512", other)):
+            said = install.refusal("release", "add", "kubernetes", str(archive), *words)
+            assert "is not what was published: its SHA-512 is" in said
+        beside.unlink()
+        install.moorage("release", "add", "kubernetes", str(archive), code=Code.NOT_FOUND)
+    assert (install.moorage("release", "list"), sorted(there.iterdir())) == before
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +110,11 @@ def kubectl(
     """Of a cluster in which a service runs that wants two of its four pods at any time."""
     asyncio.run(load(Runc(install_id(install.state)), uuid, MASTER, *WORKERS))
     kubectl = kubectl_of(shell, "web", tmp_path_factory.mktemp("config"))
+    serve(kubectl)
+    return kubectl
+
+
+def serve(kubectl: Kubectl) -> None:
     budget = {
         "apiVersion": "policy/v1beta1",
         "kind": "PodDisruptionBudget",
@@ -92,14 +124,13 @@ def kubectl(
     kubectl.apply(deployment("page", 4, *SERVE), service("page", 8080), budget)
     kubectl.run("rollout", "status", "deployment/page", "--timeout=60s")
     kubectl.run("create", "secret", "generic", "kept", "--from-literal=word=kept")
-    return kubectl
 
 
 def versions(kubectl: Kubectl) -> dict[str, str]:
     """What Kubernetes says its nodes run."""
     nodes = kubectl.get("nodes")["items"]
     return {
-        node["metadata"]["name"].removeprefix("web-"): node["status"]["nodeInfo"]["kubeletVersion"]
+        node["metadata"]["name"].partition("-")[2]: node["status"]["nodeInfo"]["kubeletVersion"]
         for node in nodes
     }
 
@@ -112,13 +143,18 @@ class Watch:
     install: Install
     uuid: str
     address: str
+    is_hosted: bool = False
+    """Of a master that is no node of Kubernetes its API server tells."""
     states: list[dict[str, str]] = field(default_factory=list)
     gap: float = 0.0
 
     def look(self, kubectl: Kubectl) -> None:
         told = kubectl.run("get", "nodes", "-o", FORMAT, code=None)
-        rows = [line.split() for line in told.splitlines() if line.startswith("web-")]
-        state = {name.removeprefix("web-"): version for name, version in rows}
+        rows = [line.split() for line in told.splitlines() if " v1." in line]
+        state = {name.partition("-")[2]: version for name, version in rows}
+        if self.is_hosted:
+            api = kubectl.run("get", "--raw", "/version", code=None)
+            state |= {MASTER: json.loads(api)["gitVersion"]} if api.startswith("{") else {}
         if len(state) == 1 + len(WORKERS) and state not in self.states[-1:]:
             self.states.append(state)
 
@@ -166,11 +202,36 @@ def test_to_a_minor_version_masters_first_and_pods_run_on(
     install: Install, shell: Shell, uuid: str, kubectl: Kubectl
 ) -> None:
     address = kubectl.get("service", "page")["spec"]["clusterIP"]
-    watch = Watch(install, uuid, address)
+    follow_to_minor(shell, kubectl, Watch(install, uuid, address), "web", MINOR)
+    assert_whole(shell, uuid, kubectl, MINOR)
+
+
+def test_a_hosted_one_masters_first_and_pods_run_on(
+    install: Install, shell: Shell, tmp_path: Path
+) -> None:
+    tenant = shell.tenant
+    uuid = tenant.create("hosted", template=f"hosted-{RELEASE}", workers=2)
+    tenant.until_complete(uuid, 120)
+    asyncio.run(load(Runc(install_id(install.state)), uuid, *WORKERS))
+    kubectl = kubectl_of(shell, "hosted", tmp_path)
+    serve(kubectl)
+    address = kubectl.get("service", "page")["spec"]["clusterIP"]
+    watch = Watch(install, uuid, address, is_hosted=True)
+    follow_to_minor(shell, kubectl, watch, "hosted", f"hosted-{MINOR}")
+    assert_whole(shell, uuid, kubectl, MINOR, WORKERS)
+    tenant.ask("DELETE", f"/clusters/{uuid}")
+    tenant.until_gone(uuid)
+
+
+def follow_to_minor(
+    shell: Shell, kubectl: Kubectl, watch: Watch, cluster: str, template: str
+) -> None:
+    """One after the other takes the other release, and the service is there all the while."""
+    uuid = watch.uuid
     watch.look(kubectl)
     began = time.monotonic()
     with watch.asking():
-        shell.coe("cluster", "upgrade", "web", MINOR, "--max-batch-size", "1")
+        shell.coe("cluster", "upgrade", cluster, template, "--max-batch-size", "1")
         while not is_upgraded(shell.tenant.cluster(uuid)):
             assert time.monotonic() < began + SECONDS, shell.tenant.cluster(uuid)
             watch.look(kubectl)
@@ -183,7 +244,6 @@ def test_to_a_minor_version_masters_first_and_pods_run_on(
     seen = [tuple(state[name] for name in (MASTER, *WORKERS)) for state in watch.states]
     assert seen == steps
     assert watch.gap < LONGEST_GAP
-    assert_whole(shell, uuid, kubectl, MINOR)
 
 
 def test_there_is_no_way_back(shell: Shell, uuid: str, kubectl: Kubectl) -> None:
@@ -256,13 +316,19 @@ def is_upgraded(shown: dict[str, Any]) -> bool:
     return bool(shown["status"] == "UPDATE_COMPLETE" and shown["health_status"] == "HEALTHY")
 
 
-def assert_whole(shell: Shell, uuid: str, kubectl: Kubectl, version: str) -> None:
+def assert_whole(
+    shell: Shell,
+    uuid: str,
+    kubectl: Kubectl,
+    version: str,
+    nodes: tuple[str, ...] = (MASTER, *WORKERS),
+) -> None:
     shown = shell.tenant.cluster(uuid)
     assert shown["coe_version"] == version
     assert shown["labels"]["kube_tag"] == version
-    assert versions(kubectl) == dict.fromkeys((MASTER, *WORKERS), version)
-    nodes = kubectl.get("nodes")["items"]
-    assert not any(node["spec"].get("unschedulable") for node in nodes)
+    assert versions(kubectl) == dict.fromkeys(nodes, version)
+    items = kubectl.get("nodes")["items"]
+    assert not any(node["spec"].get("unschedulable") for node in items)
     kubectl.run("rollout", "status", "deployment/page", "--timeout=60s")
     assert kubectl.get("secret", "kept")["data"] == {"word": "a2VwdA=="}
     assert json.loads(kubectl.run("get", "--raw", "/version"))["gitVersion"] == version
