@@ -333,6 +333,7 @@ def test_a_lost_node_s_pods_run_elsewhere(
 
     took = kubectl.until(run_on_the_other, 30)
     sys.stdout.write(f"{len(lost)} pods run elsewhere {took:.1f} s after the loss\n")
+    assert not pods_on(kubectl, "web-worker-1"), "none was sent to who is gone"
     tenant.until_complete(uuid, 120)
     assert kubectl.get("node", "web-worker-1")["metadata"]["uid"] != node
     asyncio.run(load(Runc(install_id(install.state)), uuid, "worker-1"))

@@ -298,7 +298,9 @@ class Acts:
         await self._ask_api(lambda api: api.patch_node(self._host(name), change))
 
     async def _remove_node(self, host: str) -> None:
-        """With its pods, which run nowhere any more: others take their places at once."""
+        """With its pods, which run nowhere any more: others take their places elsewhere at once."""
+        if await self._ask_api(lambda api: api.node(host)) is not None:
+            await self._ask_api(lambda api: api.patch_node(host, {"spec": {"unschedulable": True}}))
         for pod in await self._ask_api(lambda api: api.pods_on(host)):
             await self._ask_api(partial(ApiServer.forget, pod=pod))
         await self._ask_api(lambda api: api.delete_node(host))
