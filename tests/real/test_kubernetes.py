@@ -243,7 +243,7 @@ def test_roles_decide_what_a_certificate_may_do(
         ({"control_plane": "elsewhere"}, "control_plane must be hosted or nodes"),
         ({"service_cluster_ip_range": "10.100.4.0/22"}, "overlap: choose others"),
         ({"flannel_network_cidr": "10.128.0.0/16"}, "10.128.0.0/12, overlap: choose another"),
-        ({"flannel_network_cidr": "8.0.0.0/8"}, "must be a private network"),
+        ({"flannel_network_cidr": "8.0.0.0/8"}, "must be private, within one of 10.0.0.0/8"),
         ({"service_cluster_ip_range": "10.254.0.0/16; reboot"}, "must be an IPv4 network"),
     ],
 )
