@@ -19,7 +19,7 @@ from moorage.model import plan
 from moorage.model.cluster import ClusterSpec, HealthStatus
 from moorage.model.node import Flavor, NodeRef, NodeState, Role
 from moorage.model.plan import Step, as_text
-from moorage.model.ports import AnyDriver, CaKeys, Member, Needs, Observed
+from moorage.model.ports import AnyDriver, CaKeys, Member, Needs, Observed, Publishes
 from moorage.planning.order import ordered
 from moorage.planning.outcomes import Kind
 from moorage.settings import FLAVORS
@@ -137,6 +137,9 @@ class Site:
                 case plan.DELETE_NODE:
                     self.members.pop(step.node, None)
                     await self.yard.provider.delete(NodeRef(self.cluster.uuid, step.node))
+                case plan.PUBLISH:
+                    assert isinstance(self.yard.provider, Publishes)
+                    await self.yard.provider.publish(NodeRef(self.cluster.uuid, step.node))
                 case _:
                     await self.driver.perform(step, self.cluster, self.members)
 
