@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from moorage.model.node import ObservedNode
-from moorage.model.plan import PUBLISH, Step
+from moorage.model.plan import DELETE_NODE, ENSURE_NODE, PUBLISH, Step
 
 PUBLISH_SECONDS = 20.0
 
@@ -19,17 +19,22 @@ def published(
     steps: Sequence[Step],
     seen: Mapping[str, ObservedNode],
     ready: Sequence[str],
-    away: Collection[str],
+    ending: Collection[str],
+    renewing: Collection[str],
 ) -> list[Step]:
     """The plan, with what keeps the endpoint at one of the masters that are `ready`.
 
-    `away`: the keys of the steps from whose beginning on their master is of no use. It is again
-    when all that is planned for it is done. Where nobody is ready, or it is not known
+    `ending`: the verbs of the driver's steps from whose beginning on their master is of no use,
+    beside those that delete it, or make it anew since it is among `renewing`. It is of use
+    again when all that is planned for it is done. Where nobody is ready, or it is not known
     where the endpoint leads, the plan stays as it is.
     """
     at = next((name for name, node in seen.items() if node.published), None)
     if at is None or not ready:
         return list(steps)
+    ends = {DELETE_NODE, *ending}
+    anew = {f"{ENSURE_NODE} {name}" for name in renewing}
+    away = anew | {step.key for step in steps if step.verb in ends}
     return _Way(at, ready, steps, away).planned()
 
 

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from moorage.drivers.kubernetes.naming import PREFIX
@@ -99,14 +100,16 @@ def wanted(resolver: str, masters: Iterable[str]) -> str:
     return told
 
 
+@cache
 def paths() -> frozenset[str]:
     """Where the objects are, whatever the cluster."""
     return frozenset(objects("", ()))
 
 
-def collections() -> list[str]:
+@cache
+def collections() -> tuple[str, ...]:
     """What they are members of, by path."""
-    return sorted({path.rpartition("/")[0] for path in paths()})
+    return tuple(sorted({path.rpartition("/")[0] for path in paths()}))
 
 
 def _resolver(address: str, masters: list[str]) -> dict[str, dict[str, Any]]:

@@ -45,7 +45,7 @@ GIVE_UP = 5
 """Strikes after which a node that does not answer, though it was started, is given up."""
 REMOVALS = 50
 """Nodes that are no more, removed in one plan at the most."""
-AWAY = frozenset({verbs.START_NODE, verbs.TRUST, plan.DELETE_NODE})
+AWAY = frozenset({verbs.START_NODE, verbs.TRUST})
 EMPTY = frozenset({Standing.ABSENT, Standing.BLANK})
 """Standings of a master that has no data of etcd."""
 
@@ -100,12 +100,7 @@ class _Plan:
             self._surplus(name)
         self._strangers()
         ready = [n for n in self.masters if self.seen.is_ready(n) and n not in self.given_up]
-        return published(list(self.steps.values()), self.seen.nodes, ready, self._away())
-
-    def _away(self) -> set[str]:
-        """The steps that end a node's programs, or may."""
-        made_anew = {f"{ENSURE_NODE} {name}" for name in self.renewing}
-        return made_anew | {key for key, each in self.steps.items() if each.verb in AWAY}
+        return published(list(self.steps.values()), self.seen.nodes, ready, AWAY, self.renewing)
 
     def _add(self, verb: str, node: str, after: Iterable[str] = (), **detail: str) -> str:
         return self._put(step(verb, node, after, **detail))

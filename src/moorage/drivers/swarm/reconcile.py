@@ -43,7 +43,7 @@ more after which it is given up, as a worker's. Two turns have waited for it by 
 to restart it ends its containers, and members that lost their manager come back by themselves."""
 REMOVALS = 50
 """Removed in one plan at the most: a list may be longer than its cluster ever was."""
-AWAY_BY = frozenset({verbs.START_ENGINE, plan.DELETE_NODE})
+AWAY_BY = frozenset({verbs.START_ENGINE})
 AWAY = frozenset({Standing.STOPPED, Standing.SILENT, Standing.HUNG})
 """What such a node's disk holds, it will say when its engine is back."""
 
@@ -87,16 +87,11 @@ class _Plan:
         for name in sorted(self.seen.nodes.keys() - self.standing.keys()):
             self._surplus(name)
         active = [name for name in self.masters if self._is_active(name)]
-        return published(list(self.steps.values()), self.seen.nodes, active, self._away())
+        return published(list(self.steps.values()), self.seen.nodes, active, AWAY_BY, self.renewing)
 
     def _is_active(self, name: str) -> bool:
         in_swarm = self.standing[name] is Standing.IN_SWARM and self._state(name) == "active"
         return in_swarm and name not in self.given_up
-
-    def _away(self) -> set[str]:
-        """The steps that end a node's engine, or may."""
-        made_anew = {f"{ENSURE_NODE} {name}" for name in self.renewing}
-        return made_anew | {key for key, each in self.steps.items() if each.verb in AWAY_BY}
 
     def _add(self, verb: str, node: str, after: Iterable[str] = (), **detail: str) -> str:
         return self._put(verbs.step(verb, node, after, **detail))
